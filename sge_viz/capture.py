@@ -6,8 +6,9 @@ seen["layer3.5"].after
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -90,19 +91,67 @@ def capture(
     points = _points(model)
     chosen = _choose(layers, tuple(points))
     recorder = _Recorder(model, Seen(chosen, tuple(points)), groups)
-    with ExitStack() as hooks:
-        hooks.callback(_remove, handles := [])
-        with _HOOK_LOCK:
-            handles.append(model.register_forward_pre_hook(recorder.begin))
-            for path in chosen:
-                recorder.watch(path, points[path], handles)
+    with watch(model, recorder.store, layers, begin=recorder.begin):
         yield recorder.seen
 
 
-def _remove(handles: list[RemovableHandle]) -> None:
-    with _HOOK_LOCK:
-        for handle in handles:
-            handle.remove()
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What one layer computes in a forward pass, on the model's device.
+
+    The tensors are the network's own: they hold only while `watch` hands them over, because the
+    block overwrites them in place afterwards.
+
+    Attributes:
+        layer: Block path, such as "layer3.5".
+        x: What SGE is given (without SGE: the block's last batch norm's output), (B, C, H, W).
+        gate: The gate that multiplies it, expandable to (B, G, H, W); None without SGE.
+        sge: The module; None without SGE.
+    """
+
+    layer: str
+    x: Tensor
+    gate: Tensor | None = None
+    sge: SpatialGroupEnhance | None = None
+
+
+@contextmanager
+def watch(
+    model: nn.Module,
+    receive: Callable[[Reading], None],
+    layers: str | Iterable[str] | None = None,
+    *,
+    begin: Callable[[tuple[object, ...]], None] | None = None,
+) -> Iterator[None]:
+    """Hand every chosen layer's reading to `receive` as it is computed, while the block runs.
+
+    Only passes of the thread that opened the block are handed over. `capture` keeps maps this way;
+    statistics over a data set, which reduce a layer at once, take the readings themselves.
+
+    Args:
+        model: As for `capture`.
+        receive: Called once a layer in forward order, without gradients; it must keep copies only.
+        layers: As for `capture`.
+        begin: Called with the model's positional arguments before each pass.
+
+    Raises:
+        UnknownLayerError: If a chosen layer does not exist (a KeyError).
+        ValueError: If the model has neither SGE modules nor ResNet blocks.
+    """
+    points = _points(model)
+    tap = _Tap(receive)
+    handles: list[RemovableHandle] = []
+    try:
+        with _HOOK_LOCK:
+            if begin is not None:
+                handles.append(model.register_forward_pre_hook(tap.starter(begin)))
+            for path in _choose(layers, tuple(points)):
+                tap.attach(path, points[path], handles)
+        yield
+    finally:
+        with _HOOK_LOCK:
+            for handle in handles:
+                handle.remove()
 
 
 def _points(model: nn.Module) -> dict[str, nn.Module]:
@@ -142,19 +191,27 @@ def _unknown(layer: object, known: tuple[str, ...]) -> str:
     return f"There is no layer {layer!r} in this network; it has {', '.join(known)}."
 
 
-class _Recorder:
-    """The hooks of one capture. They act only in the thread that made the recorder."""
+class _Tap:
+    """The hooks of one watch. They act only in the thread that made it."""
 
-    def __init__(self, model: nn.Module, seen: Seen, groups: int) -> None:
-        card = getattr(model, "card", None)
-        self.seen = seen
-        self._groups = groups
-        self._checkpoint: str | None = getattr(card, "name", None)
+    def __init__(self, receive: Callable[[Reading], None]) -> None:
+        self._receive = receive
         self._thread = threading.current_thread()
-        self._input_size: tuple[int, int] | None = None
         self._gates: dict[str, Tensor] = {}
 
-    def watch(self, path: str, module: nn.Module, handles: list[RemovableHandle]) -> None:
+    def starter(
+        self, begin: Callable[[tuple[object, ...]], None]
+    ) -> Callable[[nn.Module, tuple[object, ...]], None]:
+        """Make the hook that announces a pass."""
+
+        def start(_: nn.Module, inputs: tuple[object, ...]) -> None:
+            if threading.current_thread() is self._thread:
+                self._gates.clear()
+                begin(inputs)
+
+        return start
+
+    def attach(self, path: str, module: nn.Module, handles: list[RemovableHandle]) -> None:
         """Register the hooks of one layer."""
         if isinstance(module, SpatialGroupEnhance):
 
@@ -162,49 +219,75 @@ class _Recorder:
                 if threading.current_thread() is self._thread:
                     self._gates[path] = gate
 
-            def record(sge: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> None:
+            def gated(sge: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> None:
                 if threading.current_thread() is self._thread:
                     assert isinstance(sge, SpatialGroupEnhance)
-                    self._store(path, inputs[0], sge)
+                    self._hand_over(Reading(path, inputs[0], self._gates.pop(path), sge))
 
             handles.append(module.gate_point.register_forward_hook(keep))
-            handles.append(module.register_forward_hook(record))
+            handles.append(module.register_forward_hook(gated))
         else:
 
-            def split(_: nn.Module, __: tuple[Tensor, ...], out: Tensor) -> None:
+            def plain(_: nn.Module, __: tuple[Tensor, ...], out: Tensor) -> None:
                 if threading.current_thread() is self._thread:
-                    self._store(path, out, None)
+                    self._hand_over(Reading(path, out))
 
-            handles.append(module.register_forward_hook(split))
+            handles.append(module.register_forward_hook(plain))
 
-    def begin(self, _: nn.Module, inputs: tuple[object, ...]) -> None:
+    def _hand_over(self, reading: Reading) -> None:
+        # Leaving inference mode makes what is kept of it ordinary tensors.
+        with torch.inference_mode(False), torch.no_grad():
+            self._receive(reading)
+
+
+class _Recorder:
+    """Keeps the maps of one capture."""
+
+    def __init__(self, model: nn.Module, seen: Seen, groups: int) -> None:
+        card = getattr(model, "card", None)
+        self.seen = seen
+        self._groups = groups
+        self._checkpoint: str | None = getattr(card, "name", None)
+        self._input_size: tuple[int, int] | None = None
+
+    def begin(self, inputs: tuple[object, ...]) -> None:
         """Forget the pass before when the model starts a new one."""
-        if threading.current_thread() is not self._thread:
-            return
         self.seen._maps.clear()
-        self._gates.clear()
         first = inputs[0] if inputs else None
         self._input_size = None
         if isinstance(first, Tensor) and first.dim() >= 2:
             self._input_size = (first.shape[-2], first.shape[-1])
 
-    def _store(self, path: str, x: Tensor, sge: SpatialGroupEnhance | None) -> None:
+    def store(self, reading: Reading) -> None:
         """Reduce a feature map to its groups' norms at once: the block overwrites it in place."""
-        # Leaving inference mode makes the kept tensors ordinary ones.
-        with torch.inference_mode(False), torch.no_grad():
-            before = _norms(x, sge.groups if sge else self._groups, path)
-            gate = after = gamma = beta = None
-            if sge:
-                gate = _keep(self._gates.pop(path).expand_as(before))
-                after = gate.abs() * before
-                gamma, beta = _keep(sge.weight.flatten()), _keep(sge.bias.flatten())
+        path, sge = reading.layer, reading.sge
+        before = group_norms(reading.x, sge.groups if sge else self._groups, path)
+        before = before.to("cpu", torch.float32)
+        gate = after = gamma = beta = None
+        if sge and reading.gate is not None:
+            gate = _keep(reading.gate.expand_as(before))
+            after = gate.abs() * before
+            gamma, beta = _keep(sge.weight.flatten()), _keep(sge.bias.flatten())
         self.seen._maps.pop(path, None)
         self.seen._maps[path] = GroupMaps(
             path, before, gate, after, gamma, beta, self._input_size, self._checkpoint
         )
 
 
-def _norms(x: Tensor, groups: int, path: str) -> Tensor:
+def group_norms(x: Tensor, groups: int, path: str = "the layer") -> Tensor:
+    """Return the Euclidean norm over each group's channels at every position.
+
+    Args:
+        x: Feature map, shape (B, C, H, W).
+        groups: Number of groups of neighbouring channels.
+        path: Name of the layer, for the error.
+
+    Returns:
+        Norms, shape (B, groups, H, W), at least float32, on the device of ``x``.
+
+    Raises:
+        ValueError: If ``groups`` does not divide the channels.
+    """
     if x.shape[1] % groups:
         raise ValueError(
             f"The {x.shape[1]} channels of {path} cannot be split into {groups} equal groups."
@@ -213,7 +296,7 @@ def _norms(x: Tensor, groups: int, path: str) -> Tensor:
     batch, channels, height, width = x.shape
     y = x.view(batch, groups, channels // groups, height, width)
     norms: Tensor = torch.linalg.vector_norm(y, dim=2, dtype=dtype)
-    return norms.to("cpu", torch.float32)
+    return norms
 
 
 def _keep(values: Tensor) -> Tensor:
