@@ -1,0 +1,41 @@
+"""`python -m sge_viz serve`: the page on this machine."""
+
+# ruff: noqa: PLC0415 (slow imports wait until the command runs, so that --help answers at once)
+
+from __future__ import annotations
+
+import argparse
+
+from sge_viz.cli.failure import Failure
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "serve",
+        help="open the page in a browser",
+        description="Serve the page until Ctrl-C.",
+        epilog="example:\n  python -m sge_viz serve --host 0.0.0.0 --port 8080",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=_run)
+    parser.add_argument(
+        "--host", help="address to listen on (default: 127.0.0.1, this machine only)"
+    )
+    parser.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
+    parser.add_argument("--open", action="store_true", help="open a browser window")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from sge_viz.ui import build_page, launch
+
+    try:
+        launch(
+            build_page(),
+            server_name=arguments.host,
+            server_port=arguments.port,
+            inbrowser=arguments.open,
+        )
+    except OSError as error:  # Gradio found no free port
+        raise Failure(str(error)) from error
+    return 0

@@ -1,0 +1,246 @@
+"""The page: what stands where, and which change calls what."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from sge_viz.checkpoints import available
+from sge_viz.render.colour import COLOUR_MAPS, colour_table
+from sge_viz.render.figure_files import FORMATS
+from sge_viz.resnet import DEFAULT_LAYER
+from sge_viz.ui import texts
+from sge_viz.ui.api import add_endpoints, answering
+from sge_viz.ui.components import PictureInput, RawNumber
+from sge_viz.ui.handlers import Handlers
+from sge_viz.ui.studio import Studio
+
+HERE = Path(__file__).parent
+MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 2}
+"""Listeners that may run the network share one place in the queue."""
+LISTENER: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal", **MODEL}
+
+SET = "(value) => {{ window.sgeViz.set('{}', value) }}"
+VISIBLE = "Number(document.querySelector('#{}').offsetParent !== null)"
+SAVE = "() => document.querySelector('#{}').click()"
+
+
+class Question(NamedTuple):
+    """What is asked: the picture, the weights, the layer and the input size."""
+
+    picture: PictureInput
+    checkpoint: gr.Dropdown
+    layer: gr.Dropdown
+    size: gr.Dropdown
+
+
+class Look(NamedTuple):
+    """How it is shown; the browser answers these alone."""
+
+    colour_map: gr.Dropdown
+    scale: gr.Radio
+
+
+def build_page(studio: Studio | None = None) -> gr.Blocks:
+    """Lay out the page around `studio`, a new one by default; nothing runs before `launch`."""
+    handlers = Handlers(studio or Studio())
+    page = gr.Blocks(title=texts.TITLE, analytics_enabled=False, delete_cache=(3600, 24 * 3600))
+    with page:
+        gr.Markdown(texts.HEAD, elem_classes="sge-head")
+        with gr.Row():
+            with gr.Column(scale=3, min_width=310, elem_classes="sge-question"):
+                question, look = _question(), _look()
+            with gr.Column(scale=11, min_width=320):
+                status = gr.HTML(elem_classes="sge-status")
+                with gr.Tabs():
+                    with gr.Tab("Groups"):
+                        explorer = _explorer()
+                        group = RawNumber(0, visible="hidden", elem_id="sge-group")
+                        _group_downloads(handlers, question, look, group)
+                    with gr.Tab("Histogram") as tab:
+                        redraw = _histogram(handlers, question, group, tab)
+                    with gr.Tab("Figure 2"):
+                        _figure2(handlers, question, look)
+                    with gr.Tab("How to read this"):
+                        gr.Markdown(texts.ABOUT)
+        changes = [question.picture.change, *(menu.input for menu in question[1:])]
+        shown = gr.on(
+            [page.load, *changes],
+            handlers.show,
+            list(question),
+            [explorer, status, question.layer],
+            trigger_mode="always_last",
+            **LISTENER,
+        )
+        redraw(shown.then)
+        page.load(handlers.menu, None, question.checkpoint, **LISTENER)
+        look.colour_map.input(None, look.colour_map, js=SET.format("colourMap"))
+        look.scale.input(None, look.scale, js=SET.format("scale"))
+        explorer.select(None, None, group, js="() => window.sgeViz.state.group")
+        add_endpoints(handlers)
+    page.queue(max_size=32, api_open=False, default_concurrency_limit=8)
+    return page
+
+
+def launch(page: gr.Blocks, **options: Any) -> Any:
+    """Serve `page` with the limits that a public page needs; `options` go to Gradio's launch."""
+    settings: dict[str, Any] = {
+        # Fonts of the reader's machine: nothing is fetched from elsewhere.
+        "theme": gr.themes.Default(
+            primary_hue="teal",
+            font=["system-ui", "Segoe UI", "Roboto", "Helvetica", "Arial", "sans-serif"],
+            font_mono=["ui-monospace", "Consolas", "monospace"],
+        ),
+        "css": (HERE / "page.css").read_text(encoding="utf-8"),
+        "max_file_size": "10mb",
+        "enable_monitoring": False,
+        "ssr_mode": False,
+        "footer_links": ["api", "gradio"],
+    }
+    return page.launch(**(settings | options))
+
+
+def _question() -> Question:
+    examples = texts.example_paths()
+    picture = PictureInput(
+        value=examples[0],
+        label="Picture",
+        sources=["upload", "clipboard", "webcam"],
+        type="filepath",
+        image_mode=None,
+        format="png",
+        height=240,
+        buttons=[],
+        elem_id="sge-picture",
+    )
+    gr.Examples(examples, picture, label="Examples", examples_per_page=12, elem_id="sge-examples")
+    entries = available()
+    return Question(
+        picture,
+        gr.Dropdown(
+            [(entry.title, entry.name) for entry in entries],
+            value=entries[0].name,
+            label="Weights",
+            elem_id="sge-checkpoint",
+        ),
+        gr.Dropdown([DEFAULT_LAYER], value=DEFAULT_LAYER, label="Layer", elem_id="sge-layer"),
+        gr.Dropdown(texts.SIZE_CHOICES, value="published", label="Input size", elem_id="sge-size"),
+    )
+
+
+def _look() -> Look:
+    return Look(
+        gr.Dropdown(
+            list(COLOUR_MAPS), value=COLOUR_MAPS[0], label="Colour map", elem_id="sge-colours"
+        ),
+        gr.Radio(texts.SCALE_CHOICES, value="shared", label="Colour scale", elem_id="sge-scale"),
+    )
+
+
+def _explorer() -> gr.HTML:
+    tables = {name: base64.b64encode(colour_table(name).tobytes()).decode() for name in COLOUR_MAPS}
+    scripts = [(HERE / name).read_text(encoding="utf-8") for name in ("maps.js", "explorer.js")]
+    return gr.HTML(
+        html_template=(HERE / "explorer.html").read_text(encoding="utf-8"),
+        js_on_load="\n".join(scripts),
+        apply_default_css=False,
+        tables=tables,
+        elem_id="sge-explorer",
+    )
+
+
+def _download(label: str, name: str, draw: Callable[..., str], inputs: list[Any]) -> None:
+    """A button that has a file made and then saves it, in one click."""
+    button = gr.Button(label, size="sm", elem_id=f"sge-{name}")
+    file = gr.DownloadButton(visible="hidden", elem_id=f"sge-{name}-file")
+    made = button.click(answering(draw), inputs, file, **LISTENER)
+    made.success(None, js=SAVE.format(f"sge-{name}-file"))
+
+
+def _format() -> gr.Radio:
+    return gr.Radio(
+        list(FORMATS), value="png", show_label=False, container=False, elem_classes="sge-format"
+    )
+
+
+def _group_downloads(handlers: Handlers, question: Question, look: Look, group: RawNumber) -> None:
+    with gr.Row(elem_classes="sge-downloads"):
+        kind = _format()
+        _download(
+            "Save this group", "group-save", handlers.group_file, [*question, group, *look, kind]
+        )
+        _download("Save all groups (png)", "grid-save", handlers.grid_file, [*question, *look])
+        _download(
+            "Save arrays and manifest (npz)", "arrays-save", handlers.arrays_file, [*question]
+        )
+
+
+def _histogram(
+    handlers: Handlers, question: Question, group: RawNumber, tab: gr.Tab
+) -> Callable[[Callable[..., Any]], Any]:
+    """Lay out the tab; returns what makes an event redraw the figure while the tab is open."""
+    gr.Markdown(texts.HISTOGRAM)
+    with gr.Row():
+        which = gr.Radio(texts.WHICH_CHOICES, value="all", label="Norms of")
+        logarithmic = gr.Checkbox(label="logarithmic counts")
+    picture = _figure("sge-histogram")
+    inputs = [*question, which, group, logarithmic]
+    visible = RawNumber(0, visible="hidden")  # 1 while the tab is open
+
+    def redraw(event: Callable[..., Any]) -> Any:
+        return event(
+            handlers.histogram_shown,
+            [visible, *inputs],
+            picture,
+            js=f"(_, ...rest) => [{VISIBLE.format('sge-histogram')}, ...rest]",
+            **LISTENER,
+        )
+
+    for event in (tab.select, which.input, logarithmic.input):
+        redraw(event)
+    with gr.Row(elem_classes="sge-downloads"):
+        kind = _format()
+        _download("Save", "histogram-save", handlers.histogram_file, [*inputs, kind])
+    return redraw
+
+
+def _figure(name: str) -> gr.Image:
+    return gr.Image(
+        type="filepath",
+        format="png",
+        show_label=False,
+        interactive=False,
+        buttons=["download", "fullscreen"],
+        elem_id=name,
+        elem_classes="sge-figure",
+    )
+
+
+def _figure2(handlers: Handlers, question: Question, look: Look) -> None:
+    gr.Markdown(texts.FIGURE2)
+    with gr.Row():
+        pictures = gr.File(
+            label="Pictures (none: the examples)",
+            file_count="multiple",
+            file_types=["image"],
+            type="filepath",
+            height=150,
+            elem_id="sge-figure2-pictures",
+        )
+        with gr.Column():
+            groups = gr.Textbox(
+                "17, 21, 40", label="Groups, counted from 0", elem_id="sge-figure2-groups"
+            )
+            scale = gr.Dropdown(texts.SCALE_CHOICES, value="own", label="Colour scale")
+            start = gr.Button("Draw", variant="primary", elem_id="sge-figure2-draw")
+    refused = gr.HTML(elem_classes="sge-status")
+    figure = _figure("sge-figure2")
+    inputs = [pictures, *question[1:], groups, look.colour_map, scale]
+    start.click(handlers.figure2_shown, inputs, [figure, refused], **LISTENER)
+    with gr.Row(elem_classes="sge-downloads"):
+        kind = _format()
+        _download("Save", "figure2-save", handlers.figure2_of_examples, [*inputs, kind])

@@ -1,0 +1,61 @@
+"""What the page says, in one place."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+
+from sge_viz.explain import Explanation
+
+TITLE = "SGE-Viz"
+HEAD = """# SGE-Viz
+What does each channel group of a network look at, before and after
+[Spatial Group-wise Enhance](https://arxiv.org/abs/1905.09646)?"""
+
+ABOUT = (Path(__file__).parent / "about.md").read_text(encoding="utf-8")
+
+SCALE_CHOICES = [
+    ("shared by before and after", "shared"),
+    ("shared over all groups", "layer"),
+    ("each map its own (the paper's)", "own"),
+]
+
+WHICH_CHOICES = [("all groups of the layer", "all"), ("the chosen group", "one")]
+
+SIZE_CHOICES = [
+    ("224 px centre crop (published)", "published"),
+    *((f"whole picture at {n} px", str(n)) for n in (224, 320, 448, 640, 896)),
+]
+
+HISTOGRAM = """How long the groups' vectors are, before and after SGE, over all positions of the
+map: the paper's Figure 3 for this one picture. Every gate is below 1, so all norms move left."""
+
+FIGURE2 = """Pictures in rows, groups in columns, each before and after SGE: the layout of the
+paper's Figure 2 (its groups are the 18th, 22nd and 41st, so 17, 21 and 40 here)."""
+
+UNPUBLISHED = "These are not the published weights"
+
+
+def status(explanation: Explanation) -> str:
+    """Tell, as HTML, which weights are loaded and what was done to the picture."""
+    card = explanation.card
+    parts = []
+    if not card.published:
+        parts.append(
+            f'<div class="sge-warn" role="note"><b>{UNPUBLISHED}</b> of the paper, so do not quote '
+            f"what you see as the paper's. Loaded: {html.escape(card.title)}. "
+            f"<details><summary>What are they?</summary>{html.escape(card.notes)}</details></div>"
+        )
+    for note in explanation.input.picture.notes:
+        parts.append(f'<p class="sge-note">{html.escape(note)}</p>')
+    return "".join(parts)
+
+
+def refusal(sentence: str) -> str:
+    """Show, as HTML, why a picture or a setting was refused."""
+    return f'<p class="sge-refused" role="alert">{html.escape(sentence)}</p>'
+
+
+def example_paths() -> list[str]:
+    """Give the example pictures that come with the project, by name."""
+    return [str(path) for path in sorted((Path(__file__).parents[2] / "assets").glob("*.jpg"))]
