@@ -4,6 +4,8 @@ Every other part of the package reads this one definition: Li, Hu and Yang, "Spa
 Enhance: Improving Semantic Feature Learning in Convolutional Networks", arXiv 1905.09646.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -16,8 +18,8 @@ def spatial_gate(x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: floa
     ``sigmoid(weight * (s_p - mean(s)) / (std(s) + eps) + bias)``, with the unbiased std.
 
     Where s does not vary, the gate is ``sigmoid(bias)``: on a map of one cell, and where the spread
-    of s is no larger than the rounding of s (a constant map, however large its value). Statistics
-    of 16-bit input are taken in float32.
+    of s is within the rounding of s, as on a constant map however large its values. There the
+    formula would divide rounding noise by ``eps``. Statistics of 16-bit input are taken in float32.
 
     Args:
         x: Feature map, shape (B, C, H, W), of any memory format.
@@ -33,20 +35,36 @@ def spatial_gate(x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: floa
         ValueError: If ``x`` has not four dimensions, or ``groups`` does not divide its channels.
     """
     _check(x, groups)
+    if torch.is_autocast_enabled(x.device.type):
+        # Autocast would take the product in 16 bits, where large similarities overflow.
+        with torch.autocast(x.device.type, enabled=False):
+            return spatial_gate(x, weight, bias, groups, eps)
     batch, channels, height, width = x.shape
     cells = height * width
     dtype = torch.promote_types(x.dtype, torch.float32)
-    # bmm is on autocast's list for 16 bit, where the similarities of a large map overflow.
-    with torch.autocast(x.device.type, enabled=False):
-        y = x.to(dtype).reshape(batch * groups, channels // groups, cells)
-        descriptor = y.mean(dim=2, keepdim=True)
-        similarity = torch.bmm(descriptor.transpose(1, 2), y).view(batch, groups, cells)
-        std, mean = torch.std_mean(similarity, dim=2, keepdim=True, correction=min(1, cells - 1))
-        rounding = 8 * torch.finfo(dtype).eps * mean.abs()
-        scale = torch.where(std > rounding, weight.view(1, groups, 1).to(dtype) / (std + eps), 0.0)
-        shift = bias.view(1, groups, 1).to(dtype) - scale * mean
-        gate = torch.addcmul(shift, scale, similarity).sigmoid()
+    y = x.to(dtype).reshape(batch, groups, channels // groups, cells)
+    descriptor = y.mean(3, keepdim=True)
+    similarity = _similarity(y, descriptor)
+    centred = similarity - similarity.mean(2, keepdim=True)
+    std = torch.linalg.vector_norm(centred, dim=2, keepdim=True) / math.sqrt(max(cells - 1, 1))
+    rounding = 16 * torch.finfo(dtype).eps * descriptor.square().sum(2)
+    scale = torch.where(std > rounding, weight.view(1, groups, 1) / (std + eps), 0.0)
+    gate = (centred * scale).add_(bias.view(1, groups, 1)).sigmoid_()
     return gate.view(batch, groups, height, width).to(x.dtype)
+
+
+def _similarity(y: Tensor, descriptor: Tensor) -> Tensor:
+    """Return <m, y_p>, less a constant, as (B, G, P); y is (B, G, c, P) and m (B, G, c, 1)."""
+    if torch.compiler.is_compiling():
+        return (descriptor * (y - descriptor)).sum(2)  # one fused loop, and the better rounding
+    batch, groups, size, cells = y.shape
+    if y.is_contiguous():
+        row = descriptor.view(batch * groups, 1, size)
+        return torch.bmm(row, y.view(batch * groups, size, cells)).view(batch, groups, cells)
+    # channels_last: a product for each picture reads its map as it lies; one for all would copy it.
+    rows = descriptor.transpose(2, 3)
+    products = [torch.bmm(row, z) for row, z in zip(rows, y, strict=True)]
+    return torch.stack(products).view(batch, groups, cells)
 
 
 def _check(x: Tensor, groups: int) -> None:
