@@ -86,9 +86,8 @@ def check_size(width: int, height: int) -> None:
         )
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         raise BadPicture(
-            f"The picture is {width}x{height} pixels ({width * height / 1e6:.4g} megapixels); "
-            f"the limits are {MAX_PIXELS // 10**6} megapixels and {MAX_SIDE} pixels a side: "
-            "make it smaller."
+            f"The picture is {width}x{height} = {width * height:,} pixels; the limits are "
+            f"{MAX_PIXELS // 10**6} megapixels and {MAX_SIDE:,} pixels a side: make it smaller."
         )
 
 
@@ -334,6 +333,8 @@ def _gif(data: bytes) -> Container:
         elif kind == 0x2C:  # a frame
             left, top, wide, high, flags = struct.unpack_from("<HHHHB", data, start + 1)
             position = _gif_blocks_end(data, start + 11 + _gif_palette(flags))
+            if not (wide and high):
+                damaged("one of its frames is empty")
             if not frames:  # Pillow enlarges the screen to what the first frame covers
                 check_size(max(width, left + wide), max(height, top + high))
                 first = data[start:position]
