@@ -16,6 +16,7 @@ test: .venv/test.stamp ## Install everything, then run every test, those in the 
 check: .venv/test.stamp ## Lint, formatting and types
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
+	@rm -f sge_viz/ui/*.pyi  # stubs that Gradio writes at import, and does not keep up to date
 	$(BIN)/mypy
 
 format: .venv/test.stamp ## Put the code into its form

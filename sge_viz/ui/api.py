@@ -10,30 +10,27 @@ import gradio as gr
 
 from sge_viz.checkpoints import available
 from sge_viz.render.colour import COLOUR_MAPS, SCALES
+from sge_viz.render.figure_files import FORMATS
 from sge_viz.resnet import DEFAULT_LAYER
-from sge_viz.ui.components import PictureInput, RawNumber
+from sge_viz.ui.components import PictureInput, RawNumber, Word
 from sge_viz.ui.handlers import REFUSED, Handlers
-
-FORMATS = ("png", "svg", "pdf")
 
 
 def add_endpoints(handlers: Handlers) -> None:
     """Give the page being built its public endpoints; they show nothing."""
     with gr.Group(visible=False):
-        picture = PictureInput(type="filepath", image_mode=None, label="picture (file)")
-        pictures = gr.File(file_count="multiple", type="filepath", label="pictures (files)")
-        checkpoint = gr.Textbox(available()[0].name, label="checkpoint: a name from /checkpoints")
-        layer = gr.Textbox(DEFAULT_LAYER, label="layer: module path, for instance layer3.5")
-        size = gr.Textbox(
-            "published", label='size: "published", or 224 to 896 for the whole picture'
-        )
-        group = RawNumber(17, label="group: 0 to 63")
-        groups = gr.Textbox("17, 21, 40", label="groups: numbers, separated by commas")
-        colour_map = gr.Textbox(COLOUR_MAPS[0], label=f"colour map: {', '.join(COLOUR_MAPS)}")
-        scale = gr.Textbox(SCALES[0], label=f"scale: {', '.join(SCALES)}")
-        which = gr.Textbox("all", label='which: "all" groups of the layer or "one"')
+        picture = PictureInput(type="filepath", image_mode=None, label="picture file")
+        pictures = gr.File(file_count="multiple", type="filepath", label="picture files")
+        checkpoint = Word(available()[0].name, label="a name from /checkpoints")
+        layer = Word(DEFAULT_LAYER, label="module path of a layer, from /layers")
+        size = Word("published", label='"published", or 224 to 896 for the whole picture')
+        group = RawNumber(17, label="a group, counted from 0")
+        groups = Word("17, 21, 40", label="groups, counted from 0, with commas")
+        colour_map = gr.Dropdown(list(COLOUR_MAPS), value=COLOUR_MAPS[0], label="colour map")
+        scale = gr.Dropdown(list(SCALES), value=SCALES[0], label="colour scale")
+        which = gr.Dropdown(["all", "one"], value="all", label="all groups of the layer, or one")
         logarithmic = gr.Checkbox(False, label="logarithmic counts")
-        kind = gr.Textbox("png", label=f"format: {', '.join(FORMATS)}")
+        kind = gr.Dropdown(list(FORMATS), value=FORMATS[0], label="kind of file")
         question = [picture, checkpoint, layer, size]
         look = [colour_map, scale]
         file, data = gr.File(label="file"), gr.JSON(label="answer")

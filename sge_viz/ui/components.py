@@ -38,3 +38,17 @@ class RawNumber(gr.Number):
     def preprocess(self, payload: Any) -> Any:
         """Hand the value on as it came."""
         return payload
+
+
+class Word(gr.Textbox):
+    """A text field of an endpoint, documented with its default as the example."""
+
+    is_template = True
+
+    def example_payload(self) -> Any:
+        """Show a client what a value looks like."""
+        return self.value
+
+    def example_value(self) -> Any:
+        """Show the page what a value looks like."""
+        return self.value

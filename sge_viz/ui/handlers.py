@@ -186,9 +186,20 @@ class Handlers:
         suffix = "" if index is None else f"_group{index}"
         return _save(data, f"{_stem(explanation, layer)}{suffix}_histogram.{kind}")
 
-    def figure2_file(self, pictures: list[str] | None, *values: Any) -> str:
+    def figure2_file(
+        self,
+        pictures: list[str] | None,
+        checkpoint: str,
+        layer: str,
+        size: str | int,
+        groups: object,
+        colour_map: str,
+        scale: str,
+        kind: str,
+    ) -> str:
         """Draw the paper's Figure 2: pictures in rows, groups in columns, before and after."""
-        path, refused = self._figure2(pictures or [], *values)
+        look = (colour_map, scale, kind)
+        path, refused = self._figure2(pictures or [], checkpoint, layer, size, groups, *look)
         if refused:
             raise BadPicture(" ".join(refused))
         return path
