@@ -91,9 +91,7 @@ def png_claiming(width: int, height: int) -> bytes:
     return png_raw(bytes(64), width, height)
 
 
-def text_bomb(
-    kind: bytes = b"zTXt", *, after_pixels: bool = False, size: int = 50_000_000
-) -> bytes:
+def text_bomb(kind: bytes = b"zTXt", *, after_pixels: bool = False, size: int = 8_000_000) -> bytes:
     head = {b"zTXt": b"Comment\0\0", b"iCCP": b"icc\0\0", b"iTXt": b"Comment\0\1\0en\0x\0"}[kind]
     return png_with(kind, head + zlib.compress(bytes(size), 9), after_pixels=after_pixels)
 
