@@ -295,8 +295,8 @@ def group_norms(x: Tensor, groups: int, path: str = "the layer") -> Tensor:
     dtype = torch.promote_types(x.dtype, torch.float32)
     batch, channels, height, width = x.shape
     y = x.view(batch, groups, channels // groups, height, width)
-    norms: Tensor = torch.linalg.vector_norm(y, dim=2, dtype=dtype)
-    return norms
+    # Several times faster than torch.linalg.vector_norm over a dimension in the middle.
+    return y.to(dtype).square().sum(2).sqrt()
 
 
 def _keep(values: Tensor) -> Tensor:
