@@ -33,7 +33,7 @@ class Visitor:
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.goto(url)
-        self.wait_for("cat.jpg")
+        self.wait_for("dog.jpg")
 
     def wait_for(self, name):
         """Wait until the explorer shows the picture of this name."""
@@ -128,7 +128,7 @@ def test_browser_holds_the_same_numbers_as_capture(visit, served):
     visitor = visit()
     maps = (
         served[0]
-        .explain(str(ASSETS / "cat.jpg"), "sge_resnet50_stopgap", "published")
+        .explain(str(ASSETS / "dog.jpg"), "sge_resnet50_stopgap", "published")
         .maps["layer3.5"]
     )
     for kind in ("before", "gate", "after"):
@@ -278,7 +278,7 @@ def test_maps_have_text_alternatives(visit):
     assert re.search(r"Group 17, the 18th in the paper's count: norm before SGE [\d.]+ to", label)
     assert re.search(r"strongest at row \d+, column \d+", label)
     assert "Histogram of norms" in page.locator(".sge-histogram svg").get_attribute("aria-label")
-    assert page.locator(".sge-stage img").get_attribute("alt") == "The picture cat.jpg"
+    assert page.locator(".sge-stage img").get_attribute("alt") == "The picture dog.jpg"
 
 
 def test_another_layer_or_figure_never_runs_the_network_again(visit, served, monkeypatch):
@@ -300,7 +300,7 @@ def test_whole_picture_input_covers_the_whole_picture(visit):
     visitor.choose("#sge-size", "whole picture at 320")
     visitor.page.wait_for_function("window.sgeViz.value.picture.box[0] === 0", timeout=20_000)
     assert visitor.evaluate("window.sgeViz.value.picture.box") == [0, 0, 1, 1]
-    width, height = open_picture(ASSETS / "cat.jpg").original_size
+    width, height = open_picture(ASSETS / "dog.jpg").original_size
     rows, columns = visitor.evaluate(f"[{MAPS}.height, {MAPS}.width]")
     assert (rows, columns) == (20, round(320 * width / height / 32) * 2)
 
@@ -321,16 +321,16 @@ def test_a_hostile_upload_gets_its_sentence_and_the_page_goes_on(visit, name, da
     expect(refused).to_contain_text(re.compile(sentence), timeout=15_000)
     assert "/" not in refused.inner_text().replace("JPEG/PNG", "")
     assert "Traceback" not in page.content()
-    assert visitor.evaluate("window.sgeViz.value.picture.name") == "cat.jpg"
+    assert visitor.evaluate("window.sgeViz.value.picture.name") == "dog.jpg"
     visitor.upload("good.jpg", (ASSETS / "lion.jpg").read_bytes(), "good.jpg")
     expect(page.locator(".sge-refused")).to_have_count(0)
 
 
 def test_two_visitors_at_once_get_their_own_results(visit, served):
     first, second = visit(), visit()
-    for visitor, name in ((first, "dog.jpg"), (second, "lion.jpg")):
+    for visitor, name in ((first, "raccoon.jpg"), (second, "lion.jpg")):
         visitor.upload(name, (ASSETS / name).read_bytes())
-    for visitor, name in ((first, "dog.jpg"), (second, "lion.jpg")):
+    for visitor, name in ((first, "raccoon.jpg"), (second, "lion.jpg")):
         visitor.wait_for(name)
         answer = served[0].explain(str(ASSETS / name), "sge_resnet50_stopgap", "published")
         expected = answer.maps["layer3.5"].before[0].numpy()

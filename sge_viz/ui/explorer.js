@@ -197,7 +197,6 @@ class Explorer {
     this.root.style.setProperty("--ramp", `linear-gradient(to right, ${stops.join()})`);
     this.tiles.forEach((tile, group) => this.drawTile(tile, group));
     this.drawLegend();
-    this.sortGrid();
     this.markSelected();
     this.drawDetail();
     this.showPlace();

@@ -67,7 +67,7 @@ def build_page(studio: Studio | None = None) -> gr.Blocks:
                         _figure2(handlers, question, look)
                     with gr.Tab("How to read this"):
                         gr.Markdown(texts.ABOUT)
-        changes = [question.picture.change, *(menu.input for menu in question[1:])]
+        changes = [question.picture.change, *(menu.select for menu in question[1:])]
         shown = gr.on(
             [page.load, *changes],
             handlers.show,

@@ -57,5 +57,6 @@ def refusal(sentence: str) -> str:
 
 
 def example_paths() -> list[str]:
-    """Give the example pictures that come with the project, by name."""
-    return [str(path) for path in sorted((Path(__file__).parents[2] / "assets").glob("*.jpg"))]
+    """Give the example pictures that come with the project: the dog first, as in the paper."""
+    paths = (Path(__file__).parents[2] / "assets").glob("*.jpg")
+    return [str(path) for path in sorted(paths, key=lambda path: (path.stem != "dog", path))]
