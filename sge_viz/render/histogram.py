@@ -69,7 +69,7 @@ def norm_histogram(
         if log:
             axes.set_yscale("log")
         elif not density:
-            axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.yaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         axes.set_xlabel("norm of a group's channels at one place")
         axes.set_ylabel("density" if density else "number of places")
         axes.set_title(title, fontsize=8, loc="left", parse_math=False)

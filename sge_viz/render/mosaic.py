@@ -179,7 +179,8 @@ def _grid(
     longer = max(height, width)
     side = _MAP_SIDE if len(panels) > 1 else _LONE_SIDE
     cell = cell or max(1, round(side / longer))
-    text = min(max(12, round(0.18 * cell * longer)), 40)
+    # a lone map is as wide as its index and numbers, if the letters are small enough
+    text = min(max(12, round((0.18 if len(panels) > 1 else 0.12) * cell * longer)), 40)
     map_width, tile_height = cell * width, _line(text) + cell * height
     over_maps = max(label_width(str(group), text, bold=True) for group in chosen)
     gap = _GAP
