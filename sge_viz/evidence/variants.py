@@ -1,0 +1,168 @@
+"""The method with a part changed, on trained weights: what does normalisation, or gamma, do?
+
+A variant is another network that shares every tensor with the original but those of its SGE
+modules, so that everything else here works on it, and the original stays as it is.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from sge_viz.capture import _choose
+from sge_viz.evidence.sharing import shared_copy
+from sge_viz.evidence.trace import blocks, by_group, last_norm, sge_of
+from sge_viz.sge import SpatialGroupEnhance, _apply_gate
+
+Origin = Literal["trained", "initial"]
+
+
+class UnnormalisedSGE(SpatialGroupEnhance):
+    """SGE without its normalisation: the gate is sigmoid(gamma * s + beta), s = <m, x_p>."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x``, (B, C, H, W), times its gate, in the dtype and memory format of ``x``."""
+        with torch.autocast(x.device.type, enabled=False):  # 16 bit would overflow in s
+            y = by_group(x.to(torch.promote_types(x.dtype, torch.float32)), self.groups)
+            similarity = (y * y.mean((3, 4), keepdim=True)).sum(2)
+            gate = (self.weight * similarity + self.bias).sigmoid()
+        return _apply_gate(x, self.gate_point(gate.to(x.dtype)))
+
+
+def variant(
+    model: nn.Module,
+    *,
+    normalise: bool = True,
+    gamma: Origin = "trained",
+    beta: Origin = "trained",
+    groups: int | None = None,
+    layers: str | Iterable[str] | None = None,
+) -> nn.Module:
+    """Return the network with its SGE changed. No weight was trained for what is changed.
+
+    Another number of groups: every channel keeps its group's gamma and beta, and a new group takes
+    their mean over its channels. Where a new group joins old ones theirs are averaged, where an old
+    one is divided they are repeated.
+
+    Args:
+        model: An SGE-ResNet in eval mode; it is not changed.
+        normalise: False leaves out (s - mean) / (std + eps): the gate is sigmoid(gamma * s + beta).
+        gamma: "initial" is 0: the gate is sigmoid(beta) everywhere.
+        beta: "initial" is 1.
+        groups: Number of groups, which must divide the channels of every chosen layer; None keeps
+            the trained number.
+        layers: Paths of the blocks to change; None means all with SGE.
+
+    Returns:
+        A network in eval mode that shares the other tensors with ``model``. If the model has a
+        card, the variant's says in its name and title what was changed, and that it is not trained
+        for it.
+
+    Raises:
+        UnknownLayerError: If a layer does not exist (a KeyError).
+        ValueError: If a chosen block has no SGE, ``groups`` does not divide its channels, or gamma
+            or beta is neither "trained" nor "initial".
+    """
+    for name, origin in (("gamma", gamma), ("beta", beta)):
+        if origin not in ("trained", "initial"):
+            raise ValueError(f"{name} is 'trained' or 'initial', not {origin!r}.")
+    known = blocks(model)
+    chosen = _with_sge(known, layers)
+    twin = shared_copy(model)
+    regrouped = False
+    for path in chosen:
+        old = sge_of(known[path])
+        assert old is not None
+        count = old.groups if groups is None else groups
+        regrouped |= count != old.groups
+        new = _adapted(old, path, _channels(known[path]), count, normalise=normalise)
+        if gamma == "initial":
+            nn.init.zeros_(new.weight)
+        if beta == "initial":
+            nn.init.ones_(new.bias)
+        new = new.to(old.weight.device, old.weight.dtype).requires_grad_(False).eval()
+        twin.get_submodule(path).sge = new
+    if changes := _changes(normalise, gamma, beta, groups if regrouped else None):
+        where = "" if layers is None else f" in {', '.join(chosen)}"
+        _rename(twin, ", ".join(changes) + where, groups if layers is None else None)
+    return twin
+
+
+def group_counts(model: nn.Module, layers: str | Iterable[str] | None = None) -> tuple[int, ...]:
+    """Return the numbers of groups that divide the channels of every chosen layer, rising.
+
+    Raises:
+        UnknownLayerError: If a layer does not exist (a KeyError).
+        ValueError: If a chosen block has no SGE.
+    """
+    known = blocks(model)
+    common = math.gcd(*(_channels(known[path]) for path in _with_sge(known, layers)))
+    return tuple(count for count in range(1, common + 1) if common % count == 0)
+
+
+def _with_sge(known: dict[str, nn.Module], layers: str | Iterable[str] | None) -> tuple[str, ...]:
+    chosen = _choose(layers, tuple(known))
+    with_sge = tuple(path for path in chosen if sge_of(known[path]))
+    if not with_sge or (layers is not None and with_sge != chosen):
+        missing = next(path for path in chosen if path not in with_sge)
+        raise ValueError(f"{missing} has no SGE, so there is no part of it to change.")
+    return with_sge
+
+
+def _channels(block: nn.Module) -> int:
+    norm = last_norm(block)
+    assert isinstance(norm, nn.BatchNorm2d)
+    return norm.num_features
+
+
+def _adapted(
+    old: SpatialGroupEnhance, path: str, channels: int, groups: int, *, normalise: bool
+) -> SpatialGroupEnhance:
+    """Return a module for another number of groups, with the trained values carried over."""
+    if groups < 1 or channels % groups:
+        raise ValueError(
+            f"{groups} groups do not divide the {channels} channels of {path}: "
+            "choose a divisor of the channels of every chosen layer."
+        )
+    new = (SpatialGroupEnhance if normalise else UnnormalisedSGE)(groups)
+    with torch.no_grad():
+        for mine, theirs in ((new.weight, old.weight), (new.bias, old.bias)):
+            # In float64 the mean of equal values is that value.
+            values = theirs.detach().cpu().double().flatten()
+            each = values.repeat_interleave(channels // old.groups)
+            mine.copy_(each.view(groups, -1).mean(1).view_as(mine))
+    return new
+
+
+def _changes(normalise: bool, gamma: Origin, beta: Origin, groups: int | None) -> list[str]:
+    changes = [] if normalise else ["no normalisation"]
+    if gamma == "initial":
+        changes.append("gamma 0")
+    if beta == "initial":
+        changes.append("beta 1")
+    if groups is not None:
+        changes.append(f"{groups} group{'s' if groups > 1 else ''}")
+    return changes
+
+
+def _rename(twin: nn.Module, what: str, groups: int | None) -> None:
+    card = getattr(twin, "card", None)
+    if not dataclasses.is_dataclass(card) or isinstance(card, type):
+        return
+    label = f"{what}: untrained for this"
+    named = {
+        "name": f"{getattr(card, 'name', '')} ({label})",
+        "title": f"{getattr(card, 'title', '')} ({label})",
+        "notes": f"A variant of {getattr(card, 'name', '')}, not trained as it is run: {what}.",
+        "published": False,
+        "top1": None,
+        "top5": None,
+    }
+    fields = {field.name for field in dataclasses.fields(card)}
+    if groups is not None:
+        named["groups"] = groups
+    changed = {name: value for name, value in named.items() if name in fields}
+    twin.card = dataclasses.replace(card, **changed)  # type: ignore[assignment]
