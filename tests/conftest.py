@@ -71,3 +71,19 @@ def browser():
         chromium = playwright.chromium.launch(executable_path=_chromium(), args=flags.split())
         yield chromium
         chromium.close()
+
+
+@pytest.fixture
+def visit(browser, served):
+    """Open windows on the page; at the end each is closed, and must have met no script error."""
+    from visitor import Visitor
+
+    visitors = []
+
+    def open_window(**options):
+        visitors.append(Visitor(browser, served[1], **options))
+        return visitors[-1]
+
+    yield open_window
+    for visitor in visitors:
+        visitor.close()

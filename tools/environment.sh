@@ -16,7 +16,8 @@ as_root() {
 make_venv() {
   "$PYTHON" -m venv .venv 2>/dev/null && return
   rm -rf .venv
-  as_root apt-get install -y -qq python3-venv && "$PYTHON" -m venv .venv && return
+  as_root apt-get update -qq && as_root apt-get install -y -qq python3-venv &&
+    "$PYTHON" -m venv .venv && return
   rm -rf .venv
   # Without root: the virtualenv package does the same, from a folder of its own.
   "$PYTHON" -m pip install -q --target .venv/bootstrap virtualenv &&

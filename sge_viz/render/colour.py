@@ -116,6 +116,17 @@ def colour_table(name: str = COLOUR_MAPS[0]) -> Bytes:
     return table
 
 
+@lru_cache(maxsize=1)
+def signed_table() -> Bytes:
+    """Return the 256 colours for values below and above 0, (256, 3) uint8 RGB, read-only.
+
+    Dark at 0, blue below and red above: Crameri's "berlin", perceptually uniform to both sides.
+    """
+    table = np.array(matplotlib.colormaps["berlin"](np.arange(256), bytes=True)[:, :3], np.uint8)
+    table.flags.writeable = False
+    return table
+
+
 def limits(before: npt.ArrayLike, after: npt.ArrayLike | None, scale: str = SCALES[0]) -> Limits:
     """Return what the colours of the norm maps stand for.
 

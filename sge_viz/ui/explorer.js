@@ -14,7 +14,6 @@ const number = (value) => {
   return value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3);
 };
 const short = (value) => value.toFixed(Math.abs(value) >= 9.95 ? 0 : Math.abs(value) >= 0.995 ? 1 : 2);
-const signed = (value, digits) => (value < 0 ? "\u2212" : "+") + Math.abs(value).toFixed(digits);
 const ordinal = (n) => {
   const tens = n % 100;
   return n + (tens > 10 && tens < 14 ? "th" : (["th", "st", "nd", "rd"][n % 10] ?? "th"));
@@ -143,17 +142,7 @@ class Explorer {
   // ---- what the whole page shows --------------------------------------------------------
 
   showPicture() {
-    const { picture } = this.value;
-    const [left, top, right, bottom] = picture.box;
-    const stage = this.find(".sge-stage");
-    stage.style.aspectRatio = `${picture.width} / ${picture.height}`;
-    stage.style.setProperty("--aspect", picture.width / picture.height);
-    Object.assign(this.find(".sge-stage img"), { src: picture.url, alt: `The picture ${picture.name}` });
-    const percent = (part) => `${part * 100}%`;
-    Object.assign(this.find(".sge-box").style, { left: percent(left), top: percent(top), width: percent(right - left), height: percent(bottom - top) });
-    this.root.style.setProperty("--columns", this.maps.width);
-    this.root.style.setProperty("--rows", this.maps.height);
-    this.root.style.setProperty("--box-aspect", (picture.width * (right - left)) / (picture.height * (bottom - top)));
+    layStage(this.root, this.value.picture, this.maps);
   }
 
   showPredictions() {
@@ -193,8 +182,7 @@ class Explorer {
     this.root.toggleAttribute("data-gates", this.state.gates);
     this.root.toggleAttribute("data-own", this.state.scale === "own");
     this.table = this.tables[this.state.colourMap];
-    const stops = Array.from({ length: 9 }, (_, i) => { const word = this.table[Math.round(i * 31.875)]; return `rgb(${word & 255} ${(word >> 8) & 255} ${(word >> 16) & 255})`; });
-    this.root.style.setProperty("--ramp", `linear-gradient(to right, ${stops.join()})`);
+    this.root.style.setProperty("--ramp", ramp(this.table));
     this.tiles.forEach((tile, group) => this.drawTile(tile, group));
     this.drawLegend();
     this.markSelected();

@@ -1,4 +1,4 @@
-// Norm maps as the browser holds them: raw numbers in, ranges, colours and ranks out. No DOM here.
+// Maps as the browser holds them: raw numbers in; ranges, ranks, colours and painted canvases out.
 
 /** Undo the server's packing: little-endian 16-bit counts of top / 65535, as base64. */
 function unpack(text, top) {
@@ -8,6 +8,8 @@ function unpack(text, top) {
   return Float32Array.from(counts, (count) => count * unit);
 }
 
+const signed = (value, digits) => (value < 0 ? "\u2212" : "+") + Math.abs(value).toFixed(digits);
+
 /** A colour table of 256 RGB triples in base64, as little-endian ABGR words for ImageData. */
 function colourTable(text) {
   const rgb = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
@@ -15,6 +17,13 @@ function colourTable(text) {
     { length: 256 },
     (_, i) => (255 << 24) | (rgb[3 * i + 2] << 16) | (rgb[3 * i + 1] << 8) | rgb[3 * i],
   );
+}
+
+/** The same table as a CSS gradient. */
+function ramp(table) {
+  const stops = Array.from({ length: 9 }, (_, i) => table[Math.round(i * 31.875)]);
+  const colours = stops.map((word) => `rgb(${word & 255} ${(word >> 8) & 255} ${(word >> 16) & 255})`);
+  return `linear-gradient(to right, ${colours.join()})`;
 }
 
 function rangeOf(values) {
@@ -114,4 +123,21 @@ function histogram(values, low, high, bins) {
     counts[Math.min(bins - 1, Math.max(0, Math.floor((value - low) * factor)))]++;
   }
   return counts;
+}
+
+/** Show `picture` in a stage, with its box where the network looked, and say how maps are cut. */
+function layStage(root, picture, { width, height }) {
+  const [left, top, right, bottom] = picture.box;
+  const stage = root.querySelector(".sge-stage");
+  stage.style.aspectRatio = `${picture.width} / ${picture.height}`;
+  stage.style.setProperty("--aspect", picture.width / picture.height);
+  Object.assign(stage.querySelector("img"), { src: picture.url, alt: `The picture ${picture.name}` });
+  const percent = (part) => `${part * 100}%`;
+  Object.assign(stage.querySelector(".sge-box").style, {
+    left: percent(left), top: percent(top), width: percent(right - left), height: percent(bottom - top),
+  });
+  const aspect = (picture.width * (right - left)) / (picture.height * (bottom - top));
+  for (const [name, value] of [["columns", width], ["rows", height], ["box-aspect", aspect]]) {
+    root.style.setProperty(`--${name}`, value);
+  }
 }

@@ -4,50 +4,38 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import gradio as gr
 
 from sge_viz.checkpoints import available
 from sge_viz.render.colour import COLOUR_MAPS, colour_table
-from sge_viz.render.figure_files import FORMATS
 from sge_viz.resnet import DEFAULT_LAYER
 from sge_viz.ui import texts
-from sge_viz.ui.api import add_endpoints, answering
+from sge_viz.ui.api import add_endpoints
 from sge_viz.ui.components import PictureInput, RawNumber
+from sge_viz.ui.evidence import add_evidence
 from sge_viz.ui.handlers import Handlers
+from sge_viz.ui.parts import (
+    LISTENER,
+    Look,
+    Question,
+    download,
+    figure,
+    file_format,
+    script,
+    template,
+    visible,
+)
 from sge_viz.ui.studio import Studio
 
-HERE = Path(__file__).parent
-MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 2}
-"""Listeners that may run the network share one place in the queue."""
-LISTENER: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal", **MODEL}
-
 SET = "(value) => {{ window.sgeViz.set('{}', value) }}"
-VISIBLE = "Number(document.querySelector('#{}').offsetParent !== null)"
-SAVE = "() => document.querySelector('#{}').click()"
-
-
-class Question(NamedTuple):
-    """What is asked: the picture, the weights, the layer and the input size."""
-
-    picture: PictureInput
-    checkpoint: gr.Dropdown
-    layer: gr.Dropdown
-    size: gr.Dropdown
-
-
-class Look(NamedTuple):
-    """How it is shown; the browser answers these alone."""
-
-    colour_map: gr.Dropdown
-    scale: gr.Radio
 
 
 def build_page(studio: Studio | None = None) -> gr.Blocks:
     """Lay out the page around `studio`, a new one by default; nothing runs before `launch`."""
-    handlers = Handlers(studio or Studio())
+    studio = studio or Studio()
+    handlers = Handlers(studio)
     page = gr.Blocks(title=texts.TITLE, analytics_enabled=False, delete_cache=(3600, 24 * 3600))
     with page:
         gr.Markdown(texts.HEAD, elem_classes="sge-head")
@@ -61,6 +49,8 @@ def build_page(studio: Studio | None = None) -> gr.Blocks:
                         explorer = _explorer()
                         group = RawNumber(0, visible="hidden", elem_id="sge-group")
                         _group_downloads(handlers, question, look, group)
+                    with gr.Tab("Evidence") as tab:
+                        redraw_evidence = add_evidence(studio, question, tab)
                     with gr.Tab("Histogram") as tab:
                         redraw = _histogram(handlers, question, group, tab)
                     with gr.Tab("Figure 2"):
@@ -77,6 +67,7 @@ def build_page(studio: Studio | None = None) -> gr.Blocks:
             **LISTENER,
         )
         redraw(shown.then)
+        redraw_evidence([shown.then])
         page.load(handlers.menu, None, question.checkpoint, **LISTENER)
         look.colour_map.input(None, look.colour_map, js=SET.format("colourMap"))
         look.scale.input(None, look.scale, js=SET.format("scale"))
@@ -95,7 +86,7 @@ def launch(page: gr.Blocks, **options: Any) -> Any:
             font=["system-ui", "Segoe UI", "Roboto", "Helvetica", "Arial", "sans-serif"],
             font_mono=["ui-monospace", "Consolas", "monospace"],
         ),
-        "css": (HERE / "page.css").read_text(encoding="utf-8"),
+        "css": template("page.css"),
         "max_file_size": "10mb",
         "enable_monitoring": False,
         "ssr_mode": False,
@@ -143,40 +134,23 @@ def _look() -> Look:
 
 def _explorer() -> gr.HTML:
     tables = {name: base64.b64encode(colour_table(name).tobytes()).decode() for name in COLOUR_MAPS}
-    scripts = [(HERE / name).read_text(encoding="utf-8") for name in ("maps.js", "explorer.js")]
     return gr.HTML(
-        html_template=(HERE / "explorer.html").read_text(encoding="utf-8"),
-        js_on_load="\n".join(scripts),
+        html_template=template("explorer.html"),
+        js_on_load=script("maps.js", "explorer.js"),
         apply_default_css=False,
         tables=tables,
         elem_id="sge-explorer",
     )
 
 
-def _download(label: str, name: str, draw: Callable[..., str], inputs: list[Any]) -> None:
-    """A button that has a file made and then saves it, in one click."""
-    button = gr.Button(label, size="sm", elem_id=f"sge-{name}")
-    file = gr.DownloadButton(visible="hidden", elem_id=f"sge-{name}-file")
-    made = button.click(answering(draw), inputs, file, **LISTENER)
-    made.success(None, js=SAVE.format(f"sge-{name}-file"))
-
-
-def _format() -> gr.Radio:
-    return gr.Radio(
-        list(FORMATS), value="png", show_label=False, container=False, elem_classes="sge-format"
-    )
-
-
 def _group_downloads(handlers: Handlers, question: Question, look: Look, group: RawNumber) -> None:
     with gr.Row(elem_classes="sge-downloads"):
-        kind = _format()
-        _download(
+        kind = file_format()
+        download(
             "Save this group", "group-save", handlers.group_file, [*question, group, *look, kind]
         )
-        _download("Save all groups (png)", "grid-save", handlers.grid_file, [*question, *look])
-        _download(
-            "Save arrays and manifest (npz)", "arrays-save", handlers.arrays_file, [*question]
-        )
+        download("Save all groups (png)", "grid-save", handlers.grid_file, [*question, *look])
+        download("Save arrays and manifest (npz)", "arrays-save", handlers.arrays_file, [*question])
 
 
 def _histogram(
@@ -187,37 +161,25 @@ def _histogram(
     with gr.Row():
         which = gr.Radio(texts.WHICH_CHOICES, value="all", label="Norms of")
         logarithmic = gr.Checkbox(label="logarithmic counts")
-    picture = _figure("sge-histogram")
+    picture = figure("sge-histogram")
     inputs = [*question, which, group, logarithmic]
-    visible = RawNumber(0, visible="hidden")  # 1 while the tab is open
+    is_visible = RawNumber(0, visible="hidden")  # 1 while the tab is open
 
     def redraw(event: Callable[..., Any]) -> Any:
         return event(
             handlers.histogram_shown,
-            [visible, *inputs],
+            [is_visible, *inputs],
             picture,
-            js=f"(_, ...rest) => [{VISIBLE.format('sge-histogram')}, ...rest]",
+            js=visible("sge-histogram"),
             **LISTENER,
         )
 
     for event in (tab.select, which.input, logarithmic.input):
         redraw(event)
     with gr.Row(elem_classes="sge-downloads"):
-        kind = _format()
-        _download("Save", "histogram-save", handlers.histogram_file, [*inputs, kind])
+        kind = file_format()
+        download("Save", "histogram-save", handlers.histogram_file, [*inputs, kind])
     return redraw
-
-
-def _figure(name: str) -> gr.Image:
-    return gr.Image(
-        type="filepath",
-        format="png",
-        show_label=False,
-        interactive=False,
-        buttons=["download", "fullscreen"],
-        elem_id=name,
-        elem_classes="sge-figure",
-    )
 
 
 def _figure2(handlers: Handlers, question: Question, look: Look) -> None:
@@ -238,9 +200,9 @@ def _figure2(handlers: Handlers, question: Question, look: Look) -> None:
             scale = gr.Dropdown(texts.SCALE_CHOICES, value="own", label="Colour scale")
             start = gr.Button("Draw", variant="primary", elem_id="sge-figure2-draw")
     refused = gr.HTML(elem_classes="sge-status")
-    figure = _figure("sge-figure2")
+    drawn = figure("sge-figure2")
     inputs = [pictures, *question[1:], groups, look.colour_map, scale]
-    start.click(handlers.figure2_shown, inputs, [figure, refused], **LISTENER)
+    start.click(handlers.figure2_shown, inputs, [drawn, refused], **LISTENER)
     with gr.Row(elem_classes="sge-downloads"):
-        kind = _format()
-        _download("Save", "figure2-save", handlers.figure2_of_examples, [*inputs, kind])
+        kind = file_format()
+        download("Save", "figure2-save", handlers.figure2_of_examples, [*inputs, kind])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from sge_viz.evidence.ledger import Ledger
 from sge_viz.explain import Explanation
 from sge_viz.maps import concentration, gate_contrast
 
@@ -46,6 +47,38 @@ def explorer_value(explanation: Explanation, layer: str) -> dict[str, Any]:
         "layer": {"path": layer, "title": explanation.layer_title(layer)},
         "predictions": [vars(prediction) for prediction in explanation.predictions],
         "maps": sent,
+    }
+
+
+def evidence_value(explanation: Explanation, booked: Ledger) -> dict[str, Any]:
+    """Tell the evidence tab the ledger of one class: every group's two parts, and their maps."""
+    maps = booked.evidence().total[0].numpy()
+    groups, height, width = maps.shape
+    top = float(np.abs(maps).max()) or 1.0
+    counts = np.rint((maps / top + 1) * 32767.5).astype("<u2")
+    label, logit = booked.classes[0], float(booked.logits[0, 0])
+    return {
+        "picture": _picture(explanation),
+        "layer": explanation.layer_title(booked.layer),
+        "label": label.name,
+        "index": label.index,
+        "bias": float(booked.bias[0]),
+        "logit": logit,
+        "ledger": [
+            {"sge": sge, "shortcut": shortcut}
+            for sge, shortcut in zip(
+                booked.through_sge[0, :, 0].tolist(),
+                booked.through_shortcut[0, :, 0].tolist(),
+                strict=True,
+            )
+        ],
+        "maps": {
+            "groups": groups,
+            "height": height,
+            "width": width,
+            "top": top,
+            "counts": base64.b64encode(counts.tobytes()).decode(),
+        },
     }
 
 

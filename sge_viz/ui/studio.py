@@ -5,17 +5,23 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from pathlib import Path
+from typing import TypeVar
 
 from torch import nn
 
 from sge_viz.checkpoints import available, load_model
+from sge_viz.evidence.trace import Trace, trace
 from sge_viz.explain import Explanation, explain
 from sge_viz.images import open_picture
 from sge_viz.selection import parse_size
 
 Source = str | bytes | None
+T = TypeVar("T")
+
+TRACES = 2
+"""Passes kept whole for evidence, 44 MB each at 224 px and 16 times as much at 896 px."""
 
 
 class Studio:
@@ -35,6 +41,7 @@ class Studio:
         self._lock = threading.Lock()
         self._models: OrderedDict[str, nn.Module] = OrderedDict()
         self._explanations: OrderedDict[Hashable, Explanation] = OrderedDict()
+        self._traces: OrderedDict[Hashable, Trace] = OrderedDict()
         self._model_limit, self._memory_limit = models, memory
 
     def explain(self, source: Source, checkpoint: str, size: str | int) -> Explanation:
@@ -59,6 +66,28 @@ class Studio:
                 self._explanations[key] = explanation
                 self._forget()
             return self._explanations[key]
+
+    def consult(
+        self, source: Source, checkpoint: str, size: str | int, ask: Callable[[nn.Module, Trace], T]
+    ) -> T:
+        """Ask something of a network and of its kept pass over a picture.
+
+        The pass is remembered, so another class or another intervention begins where the change
+        begins, and not at the picture.
+
+        Raises:
+            BadPicture, BadCheckpoint, ValueError: As `explain` does, or as `ask` does.
+        """
+        explanation = self.explain(source, checkpoint, size)
+        key = (_identity(source), checkpoint, parse_size(size))
+        with self._lock:
+            model = self._model(checkpoint)
+            if key not in self._traces:
+                while len(self._traces) >= TRACES:
+                    self._traces.popitem(last=False)
+                self._traces[key] = trace(model, explanation.input.tensor)
+            self._traces.move_to_end(key)
+            return ask(model, self._traces[key])
 
     def _model(self, checkpoint: str) -> nn.Module:
         names = {entry.name: entry for entry in available()}

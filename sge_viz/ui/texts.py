@@ -30,6 +30,29 @@ SIZE_CHOICES = [
 HISTOGRAM = """How long the groups' vectors are, before and after SGE, over all positions of the
 map: the paper's Figure 3 for this one picture. Every gate is below 1, so all norms move left."""
 
+EVIDENCE = """What each group adds to a class. After the last block there are only an average over
+the positions and one linear layer, so a logit is **exactly** its bias plus what the 64 groups of
+that block contribute: these bars. They say what the network's answer is made of, not what a group
+means, nor what the answer would be without it; that is the question below."""
+
+INTERVENTIONS = """**And without it?** Another gate takes the place of SGE's, and the network runs
+on from there: **exact** as well, for this network and this picture. A group "off" has gate 0: its
+branch is gone, its shortcut remains. The layer is the one chosen on the left."""
+
+INTERVENTION_CHOICES = [
+    ("as it is", "none"),
+    ("SGE off: gate 1", "off"),
+    ("its mean", "mean"),
+    ("shuffled over positions", "shuffled"),
+    ("off: gate 0", "zeroed"),
+]
+
+WHERE_CHOICES = [
+    ("this group of the layer", "group"),
+    ("all groups of the layer", "layer"),
+    ("all groups of all layers", "everywhere"),
+]
+
 FIGURE2 = """Pictures in rows, groups in columns, each before and after SGE: the layout of the
 paper's Figure 2 (its groups are the 18th, 22nd and 41st, so 17, 21 and 40 here)."""
 

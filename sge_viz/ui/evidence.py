@@ -1,0 +1,216 @@
+"""The Evidence tab: what every group adds to a class, and the answer without it."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import gradio as gr
+from torch import nn
+
+from sge_viz.evidence.interventions import (
+    OFF,
+    ZEROED,
+    Intervention,
+    Mean,
+    Replacement,
+    Shuffled,
+)
+from sge_viz.evidence.ledger import ledger
+from sge_viz.evidence.outcome import Outcome, what_if
+from sge_viz.evidence.trace import Trace
+from sge_viz.explain import IMAGENET_CLASSES, Explanation
+from sge_viz.render.colour import signed_table
+from sge_viz.selection import parse_group
+from sge_viz.ui import texts
+from sge_viz.ui.components import RawNumber
+from sge_viz.ui.handlers import REFUSED
+from sge_viz.ui.parts import LISTENER, Question, script, template, visible
+from sge_viz.ui.payload import evidence_value
+from sge_viz.ui.studio import Source, Studio
+
+FIRST_CHOICE = "first"
+REPLACEMENTS: dict[str, Replacement] = {
+    "off": OFF,
+    "mean": Mean(),
+    "shuffled": Shuffled(),
+    "zeroed": ZEROED,
+}
+
+
+class EvidenceHandlers:
+    """The tab's listeners, around the page's studio."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+
+    def show(
+        self, is_visible: object, picture: Source, checkpoint: str, size: str, chosen: str
+    ) -> tuple[Any, Any, Any]:
+        """Book the chosen class: the bars and maps, the menu of classes, what was refused."""
+        if not is_visible:
+            return gr.skip(), gr.skip(), gr.skip()
+        try:
+            explanation = self._studio.explain(picture, checkpoint, size)
+            index = None if chosen == FIRST_CHOICE else int(chosen)
+            booked = self._studio.consult(
+                picture, checkpoint, size, lambda model, passed: ledger(model, passed, index)
+            )
+        except REFUSED as error:
+            return gr.skip(), gr.skip(), texts.refusal(str(error))
+        menu = gr.update(choices=_classes(explanation))
+        value = evidence_value(explanation, booked)
+        probabilities = booked_probability(self._studio, picture, checkpoint, size, value["index"])
+        return value | {"probability": probabilities}, menu, ""
+
+    def intervene(
+        self,
+        is_visible: object,
+        picture: Source,
+        checkpoint: str,
+        layer: str,
+        size: str,
+        kind: str,
+        where: str,
+        group: object,
+    ) -> Any:
+        """Answer how the top classes change under an intervention, as an HTML table."""
+        if not is_visible:
+            return gr.skip()
+        try:
+            explanation = self._studio.explain(picture, checkpoint, size)
+            groups = explanation.chosen(layer).before.shape[1]
+            chosen = _intervention(kind, where, layer, parse_group(group, groups))
+
+            def ask(model: nn.Module, passed: Trace) -> Outcome:
+                return what_if(model, passed, *chosen)
+
+            outcome = self._studio.consult(picture, checkpoint, size, ask)
+        except REFUSED as error:
+            return texts.refusal(str(error))
+        done = "; ".join(str(one) for one in chosen) or "Nothing is changed"
+        return _table(outcome, done, explanation.layer_title(layer))
+
+
+def booked_probability(
+    studio: Studio, picture: Source, checkpoint: str, size: str, index: int
+) -> float:
+    """Give the softmax of class `index` in the kept pass."""
+
+    def ask(_: nn.Module, passed: Trace) -> float:
+        return float(passed.logits[0].float().softmax(0)[index])
+
+    return studio.consult(picture, checkpoint, size, ask)
+
+
+def _intervention(kind: str, where: str, layer: str, group: int) -> tuple[Intervention, ...]:
+    if kind == "none":
+        return ()
+    if kind not in REPLACEMENTS:
+        raise ValueError(f"{kind!r} is no intervention: choose one of {', '.join(REPLACEMENTS)}.")
+    layers = None if where == "everywhere" else layer
+    groups = group if where == "group" else None
+    return (Intervention(REPLACEMENTS[kind], layers, groups),)
+
+
+def _classes(explanation: Explanation) -> list[tuple[str, str]]:
+    """List the network's five first choices, then all classes by name."""
+    best = explanation.predictions
+    choices = [("the network's first choice", FIRST_CHOICE)]
+    choices += [(f"{one.label} ({one.probability:.1%})", str(one.index)) for one in best]
+    if explanation.card.classes == len(IMAGENET_CLASSES):
+        shown = {one.index for one in best}
+        rest = sorted(set(range(len(IMAGENET_CLASSES))) - shown, key=IMAGENET_CLASSES.__getitem__)
+        choices += [(IMAGENET_CLASSES[index], str(index)) for index in rest]
+    return choices
+
+
+def _table(outcome: Outcome, done: str, layer: str) -> str:
+    """Show the top classes before and after, those of either list."""
+    before, after = outcome.before, outcome.after
+    named = {one.index: one.label for one in (*before.top5[0], *after.top5[0])}
+    rows = []
+    for index, label in named.items():
+        p, q = float(before.probabilities[0, index]), float(after.probabilities[0, index])
+        x, y = float(before.logits[0, index]), float(after.logits[0, index])
+        cells = (f"{p:.1%}", f"{q:.1%}", f"{100 * (q - p):+.1f}", f"{x:.2f}", f"{y:.2f}")
+        rows.append(
+            f"<tr><td>{html.escape(label)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+        )
+    head = ("class", "before", "after", "points", "logit before", "after")
+    return (
+        f'<section class="sge"><p class="sge-help"><b>{html.escape(done)}</b> '
+        f"({html.escape(layer)})</p>"
+        f'<table class="sge-answers"><tr>{"".join(f"<th>{name}</th>" for name in head)}</tr>'
+        f"{''.join(rows)}</table></section>"
+    )
+
+
+def add_evidence(
+    studio: Studio, question: Question, tab: gr.Tab
+) -> Callable[[Iterable[Callable[..., Any]]], None]:
+    """Lay out the tab; returns what makes events redraw it while it is open."""
+    handlers = EvidenceHandlers(studio)
+    gr.Markdown(texts.EVIDENCE)
+    chosen = gr.Dropdown(
+        [("the network's first choice", FIRST_CHOICE)],
+        value=FIRST_CHOICE,
+        label="Class (type to search)",
+        elem_id="sge-class",
+    )
+    refused = gr.HTML(elem_classes="sge-status")
+    ledger_view = gr.HTML(
+        html_template=template("evidence.html"),
+        js_on_load=script("maps.js", "evidence.js"),
+        apply_default_css=False,
+        tables={"signed": base64.b64encode(signed_table().tobytes()).decode()},
+        elem_id="sge-evidence",
+    )
+    gr.Markdown(texts.INTERVENTIONS)
+    with gr.Row():
+        kind = gr.Radio(
+            texts.INTERVENTION_CHOICES, value="none", label="The gate", elem_id="sge-intervention"
+        )
+        where = gr.Radio(texts.WHERE_CHOICES, value="layer", label="Where", elem_id="sge-where")
+        group = RawNumber(0, label="Group", minimum=0, step=1, elem_id="sge-evidence-group")
+    answers = gr.HTML(elem_id="sge-answers")
+    is_visible = RawNumber(0, visible="hidden")
+    picture, checkpoint, layer, size = question
+
+    def redraw(events: Iterable[Callable[..., Any]]) -> None:
+        for event in events:
+            event(
+                handlers.show,
+                [is_visible, picture, checkpoint, size, chosen],
+                [ledger_view, chosen, refused],
+                js=visible("sge-evidence"),
+                **LISTENER,
+            )
+            event(
+                handlers.intervene,
+                [is_visible, picture, checkpoint, layer, size, kind, where, group],
+                answers,
+                js=visible("sge-evidence"),
+                **LISTENER,
+            )
+
+    redraw([tab.select])
+    chosen.select(
+        handlers.show,
+        [is_visible, picture, checkpoint, size, chosen],
+        [ledger_view, chosen, refused],
+        js=visible("sge-evidence"),
+        **LISTENER,
+    )
+    for field in (kind.input, where.input, group.change):
+        field(
+            handlers.intervene,
+            [is_visible, picture, checkpoint, layer, size, kind, where, group],
+            answers,
+            js=visible("sge-evidence"),
+            **LISTENER,
+        )
+    ledger_view.select(None, group, group, js="(group) => window.sgeEvidence.chosen ?? group")
+    return redraw
