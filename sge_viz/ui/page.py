@@ -13,6 +13,7 @@ from sge_viz.render.colour import COLOUR_MAPS, colour_table
 from sge_viz.resnet import DEFAULT_LAYER
 from sge_viz.ui import texts
 from sge_viz.ui.api import add_endpoints
+from sge_viz.ui.compare import add_compare
 from sge_viz.ui.components import PictureInput, RawNumber
 from sge_viz.ui.evidence import add_evidence
 from sge_viz.ui.handlers import Handlers
@@ -51,6 +52,8 @@ def build_page(studio: Studio | None = None) -> gr.Blocks:
                         _group_downloads(handlers, question, look, group)
                     with gr.Tab("Evidence") as tab:
                         redraw_evidence = add_evidence(studio, question, tab)
+                    with gr.Tab("Compare") as tab:
+                        redraw_comparison = add_compare(studio, question, tab)
                     with gr.Tab("Histogram") as tab:
                         redraw = _histogram(handlers, question, group, tab)
                     with gr.Tab("Figure 2"):
@@ -68,6 +71,7 @@ def build_page(studio: Studio | None = None) -> gr.Blocks:
         )
         redraw(shown.then)
         redraw_evidence([shown.then])
+        redraw_comparison([shown.then])
         page.load(handlers.menu, None, question.checkpoint, **LISTENER)
         look.colour_map.input(None, look.colour_map, js=SET.format("colourMap"))
         look.scale.input(None, look.scale, js=SET.format("scale"))

@@ -30,6 +30,16 @@ SIZE_CHOICES = [
 HISTOGRAM = """How long the groups' vectors are, before and after SGE, over all positions of the
 map: the paper's Figure 3 for this one picture. Every gate is below 1, so all norms move left."""
 
+COMPARE = """Two networks on the same picture: with SGE and without it, or two sets of weights. A
+network without SGE has no groups of its own; its channels are cut into the same 64 runs. Groups of
+two networks share nothing but their number, so the best-matching group is shown beside a group;
+take the match away to see the same number."""
+
+NO_OTHER_WEIGHTS = (
+    "There are no other weights here to compare with. Fetch some, for instance with "
+    "`python -m sge_viz checkpoints fetch resnet50`, or put a file into checkpoints/."
+)
+
 EVIDENCE = """What each group adds to a class. After the last block there are only an average over
 the positions and one linear layer, so a logit is **exactly** its bias plus what the 64 groups of
 that block contribute: these bars. They say what the network's answer is made of, not what a group
