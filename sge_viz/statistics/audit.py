@@ -295,8 +295,25 @@ def _agreeing(definition: Definition, statistics: LayerStatistics) -> tuple[int,
     return int(agree.sum()), len(agree)
 
 
+def plain_audit(result: Result, layers: list[str] | None = None) -> dict[str, Any]:
+    """Return the audit of some layers (all for None) as plain values, for JSON.
+
+    Raises:
+        ValueError: A layer is not there, or the controls were not taken.
+    """
+    paths = [result.layer(layer)[0] for layer in layers or list(result.layers)]
+    return {
+        "notation": NOTATION.format(near_zero=result.settings.near_zero),
+        "interval": "95% of the Poisson bootstrap's replicates over pictures (percentiles)",
+        "controls": CONTROL_SENTENCES,
+        "kept": KEPT,
+        "provenance": result.provenance,
+        "layers": {path: plain(audit(result, path)) for path in paths},
+    }
+
+
 def plain(verdicts: tuple[Verdict, ...]) -> list[dict[str, Any]]:
-    """Return verdicts as plain values, for JSON."""
+    """Return verdicts as plain values."""
     return [
         {
             "claim": verdict.claim,
