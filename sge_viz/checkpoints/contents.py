@@ -7,6 +7,7 @@ refused here, by name.
 import pickletools
 import re
 import tarfile
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,9 @@ from torch import Tensor
 from sge_viz.checkpoints.errors import BadCheckpoint
 
 LEGACY, ZIP, SAFETENSORS = "torch.save (legacy)", "torch.save (zip)", "safetensors"
+
+# torch warns of a pickle protocol that the sentence below the failure explains.
+warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.")  # left by DataParallel and by torch.compile
@@ -125,7 +129,8 @@ def _read_safetensors(path: Path, label: str) -> Contents:
 
 def _unpickled(path: Path, label: str, head: bytes) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # given a path, torch would go by its ending
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle raises nearly anything
         raise BadCheckpoint(_refusal(path, label, head, error)) from None
 
@@ -166,8 +171,8 @@ def _refused_object(path: Path, message: str) -> str | None:
                 for name in _globals(stream):
                     if not name.startswith(_HARMLESS):
                         return name
-    except (ValueError, LookupError, OSError, zipfile.BadZipFile):
-        pass  # the pickle ends early or is none
+    except Exception:  # a damaged pickle raises nearly anything: then nothing can be named
+        return None
     return None
 
 

@@ -5,6 +5,7 @@ that ends in .part, and goes on from there with an HTTP Range request the next t
 """
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 import gdown
 import requests
 from filelock import FileLock, Timeout
-from gdown.exceptions import DownloadError, FileURLRetrievalError
+from gdown.exceptions import DownloadCancelled, DownloadError, FileURLRetrievalError
 
 from sge_viz.checkpoints.catalogue import Card, find
 from sge_viz.checkpoints.directory import directory, path_of
@@ -30,7 +31,11 @@ RETRIES = 3
 TIMEOUT = 30.0
 """Seconds to wait for a server between two pieces of a file."""
 
-_UNKNOWN_PAGE = (LookupError, AssertionError)  # what gdown raises on an unforeseen page of Drive's
+PATIENCE = 300.0
+"""Seconds until the first piece of a file must have come."""
+
+# What gdown raises on an unforeseen page of Google Drive's, or when such pages do not end.
+_UNKNOWN_PAGE = (LookupError, AssertionError, DownloadCancelled)
 
 
 @dataclass(frozen=True)
@@ -113,10 +118,14 @@ def _address(card: Card, url: str | None) -> str:
 @contextmanager
 def _alone_in(folder: Path, card: Card) -> Iterator[None]:
     """Hold the directory, so that two fetches never write one file, and speak for the disk."""
+    mark = folder / ".fetching.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".fetching.part", blocking=False):
-            yield
+        with FileLock(mark, blocking=False):
+            try:
+                yield
+            finally:
+                mark.unlink(missing_ok=True)
     except Timeout:
         raise BadCheckpoint(
             "Another fetch is writing into the checkpoints directory: wait until it is done."
@@ -154,16 +163,31 @@ def _download(address: str, folder: Path, card: Card, progress: Progress | None)
 
 
 def _transfer(address: str, part: Path, progress: Progress | None) -> None:
-    gdown.download(
-        address,
-        str(part),
-        quiet=True,
-        use_cookies=False,
-        resume=True,
-        progress=progress,
-        timeout=TIMEOUT,
-        retries=RETRIES,
-    )
+    # gdown follows Drive's confirmation page for ever if the next page is that page again.
+    endless = threading.Event()
+    watch = threading.Timer(PATIENCE, endless.set)
+    watch.daemon = True
+
+    def moved(here: int, total: int | None) -> None:
+        watch.cancel()
+        if progress is not None:
+            progress(here, total)
+
+    watch.start()
+    try:
+        gdown.download(
+            address,
+            str(part),
+            quiet=True,
+            use_cookies=False,
+            resume=True,
+            progress=moved,
+            timeout=TIMEOUT,
+            retries=RETRIES,
+            cancel=endless,
+        )
+    finally:
+        watch.cancel()
 
 
 def _version(address: str) -> str:
@@ -171,8 +195,9 @@ def _version(address: str) -> str:
     if urlsplit(address).hostname in ("drive.google.com", "docs.google.com"):
         return ""
     answer = requests.head(address, timeout=TIMEOUT, allow_redirects=True)
-    if not answer.ok:
-        return ""  # it does not know HEAD; any other trouble shows in the download
+    if not answer.ok:  # some servers do not know HEAD; other trouble shows in the download
+        with requests.get(address, timeout=TIMEOUT, stream=True) as answer:
+            pass
     return " ".join(answer.headers.get(key, "") for key in ("ETag", "Last-Modified"))
 
 
@@ -184,12 +209,12 @@ def _remove(folder: Path, stem: str) -> None:
 def _failure(address: str, folder: Path, card: Card, error: Exception) -> str:
     """Say in a sentence why a transfer failed, and what to do."""
     host = urlsplit(address).hostname
-    if isinstance(error, FileURLRetrievalError | LookupError | AssertionError):
-        said = "a page that is not known"
+    if isinstance(error, (FileURLRetrievalError, *_UNKNOWN_PAGE)):
+        said = "a page that is not known."
         if isinstance(error, FileURLRetrievalError):
             said = " ".join(str(error.__context__ or error).split())[:300]
         return (
-            f"Google Drive did not hand out {card.file}, but answered: {said} Often too many "
+            f"{host} did not hand out {card.file}, but answered: {said} Often too many "
             f"people have downloaded it today: try again tomorrow, or open {address} in a browser "
             f"and save it as {card.file} in the checkpoints directory, or give a mirror with --url."
         )

@@ -73,7 +73,7 @@ def _read(folder: Path) -> dict[str, Record]:
             )
             for name, entry in entries.items()
         }
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         raise BadCheckpoint(
