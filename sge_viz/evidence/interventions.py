@@ -158,7 +158,10 @@ class Intervention:
 
     def __str__(self) -> str:
         where = "all layers" if self.layers is None else ", ".join(self.layers)
-        which = "all groups" if self.groups is None else f"group {', '.join(map(str, self.groups))}"
+        which = "all groups"
+        if self.groups is not None:
+            some = ", ".join(map(str, self.groups))
+            which = f"group {some}" if len(self.groups) == 1 else f"groups {some}"
         return f"{self.replacement}: {which} of {where}"
 
 
@@ -168,7 +171,7 @@ def parse_intervention(text: str) -> Intervention:
     Kinds are off, mean, shuffled[=SEED], constant=NUMBER, zeroed and unchanged.
 
     >>> str(parse_intervention("shuffled=7@layer4.2/17,21"))
-    'gate shuffled over positions (seed 7): group 17, 21 of layer4.2'
+    'gate shuffled over positions (seed 7): groups 17, 21 of layer4.2'
 
     Raises:
         ValueError: If the text is not of this form.

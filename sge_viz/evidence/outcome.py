@@ -1,4 +1,4 @@
-"""What an intervention does to the answer: logits, probabilities and top-5, before and after."""
+"""What a change does to the answer: logits, probabilities and top-5, before and after."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from sge_viz.evidence.interventions import Intervention, acting_on, intervene, intervened
 from sge_viz.evidence.trace import Trace, blocks, rest
+from sge_viz.evidence.variants import changed_part
 from sge_viz.explain import Prediction, class_name
 
 
@@ -38,19 +39,19 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """A network's answer before and after interventions.
+    """A network's answer before and after interventions, or of a network and its variant.
 
     Attributes:
         before: The answer of the network as it is.
-        after: The answer under the interventions.
-        interventions: What was done.
+        after: The answer under the interventions, or of the variant.
+        what: What was changed, in words.
         input_size: Height and width in pixels of what the network was given.
         checkpoint: Name of the network's checkpoint, if its card is known.
     """
 
     before: Answer
     after: Answer
-    interventions: tuple[Intervention, ...]
+    what: str
     input_size: tuple[int, int]
     checkpoint: str | None = None
 
@@ -83,7 +84,25 @@ def what_if(model: nn.Module, trace: Trace, *interventions: Intervention) -> Out
     return Outcome(
         before=answer(trace.logits),
         after=answer(logits),
-        interventions=interventions,
+        what="; ".join(map(str, interventions)) or "nothing changed",
+        input_size=trace.input_size,
+        checkpoint=trace.checkpoint,
+    )
+
+
+def of_variant(changed: nn.Module, trace: Trace) -> Outcome:
+    """Answer how a variant's answer differs from the network's that it is a variant of.
+
+    Args:
+        changed: From `variant`.
+        trace: The original network's pass.
+    """
+    with torch.inference_mode():
+        logits = changed(trace.input)
+    return Outcome(
+        before=answer(trace.logits),
+        after=answer(logits),
+        what=changed_part(changed),
         input_size=trace.input_size,
         checkpoint=trace.checkpoint,
     )

@@ -110,8 +110,7 @@ def trace(model: nn.Module, x: Tensor, layers: str | Iterable[str] | None = None
         ValueError: If the model is not a ResNet, or is in training mode, or was compiled as a
             whole, or an SGE module did not let its gate pass through gate_point.
     """
-    known = blocks(model)
-    chosen = _choose(layers, tuple(known))
+    known, chosen = blocks(model), layer_paths(model, layers)
     parameter = next(model.parameters())
     x = x.to(parameter.device, parameter.dtype)
     parts: dict[str, dict[str, Tensor]] = {path: {} for path in chosen}
@@ -139,6 +138,22 @@ def blocks(model: nn.Module) -> dict[str, nn.Module]:
     if model.training:
         raise ValueError("The network is in training mode: call model.eval() first.")
     return found
+
+
+def layer_paths(model: nn.Module, layers: str | Iterable[str] | None = None) -> tuple[str, ...]:
+    """Return the chosen blocks' paths in forward order; None means all.
+
+    Raises:
+        UnknownLayerError: If a layer does not exist.
+        ValueError: As `blocks`.
+    """
+    return _choose(layers, tuple(blocks(model)))
+
+
+def group_count(model: nn.Module, layer: str) -> int:
+    """Return the number of channel groups of a block."""
+    sge = sge_of(model.get_submodule(layer))
+    return sge.groups if sge else PLAIN_GROUPS
 
 
 def last_block(model: nn.Module) -> str:

@@ -7,14 +7,14 @@ modules, so that everything else here works on it, and the original stays as it 
 import dataclasses
 import math
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from sge_viz.capture import _choose
+from sge_viz.checkpoints import Card
 from sge_viz.evidence.sharing import shared_copy
-from sge_viz.evidence.trace import blocks, by_group, last_norm, sge_of
+from sge_viz.evidence.trace import blocks, by_group, last_norm, layer_paths, sge_of
 from sge_viz.sge import SpatialGroupEnhance, _apply_gate
 
 Origin = Literal["trained", "initial"]
@@ -57,9 +57,9 @@ def variant(
         layers: Paths of the blocks to change; None means all with SGE.
 
     Returns:
-        A network in eval mode that shares the other tensors with ``model``. If the model has a
-        card, the variant's says in its name and title what was changed, and that it is not trained
-        for it.
+        A network in eval mode that shares the other tensors with ``model``. `changed_part` says
+        what was changed and that it is not trained for it, and so do the name and title of its
+        card, if the model has one.
 
     Raises:
         UnknownLayerError: If a layer does not exist (a KeyError).
@@ -70,7 +70,7 @@ def variant(
         if origin not in ("trained", "initial"):
             raise ValueError(f"{name} is 'trained' or 'initial', not {origin!r}.")
     known = blocks(model)
-    chosen = _with_sge(known, layers)
+    chosen = _with_sge(model, layers)
     twin = shared_copy(model)
     regrouped = False
     for path in chosen:
@@ -87,8 +87,47 @@ def variant(
         twin.get_submodule(path).sge = new
     if changes := _changes(normalise, gamma, beta, groups if regrouped else None):
         where = "" if layers is None else f" in {', '.join(chosen)}"
-        _rename(twin, ", ".join(changes) + where, groups if layers is None else None)
+        label = f"{', '.join(changes)}{where}: untrained for this"
+        earlier = getattr(twin, "changed_part", None)  # a variant of a variant
+        twin.changed_part = f"{earlier}; {label}" if earlier else label  # type: ignore[assignment]
+        _rename(twin, label, groups if layers is None else None)
     return twin
+
+
+def changed_part(model: nn.Module) -> str:
+    """Say what a variant changes, such as "16 groups: untrained for this"."""
+    return str(getattr(model, "changed_part", "nothing changed"))
+
+
+def parse_variant(text: str) -> dict[str, Any]:
+    """Read the keywords of `variant` from a shell's word.
+
+    Its parts, joined by +, are no-normalisation, initial-gamma, initial-beta, groups=NUMBER.
+
+    >>> parse_variant("no-normalisation+groups=16")
+    {'normalise': False, 'groups': 16}
+
+    Raises:
+        ValueError: If the text is not of this form.
+    """
+    words: dict[str, dict[str, Any]] = {
+        "no-normalisation": {"normalise": False},
+        "initial-gamma": {"gamma": "initial"},
+        "initial-beta": {"beta": "initial"},
+    }
+    keywords: dict[str, Any] = {}
+    for part in text.split("+"):
+        name, _, count = part.partition("=")
+        if part in words:
+            keywords |= words[part]
+        elif name == "groups" and count.isdecimal():
+            keywords["groups"] = int(count)
+        else:
+            raise ValueError(
+                f"{text!r} is no variant: write one or more of no-normalisation, initial-gamma, "
+                "initial-beta, groups=NUMBER, joined by +."
+            )
+    return keywords
 
 
 def group_counts(model: nn.Module, layers: str | Iterable[str] | None = None) -> tuple[int, ...]:
@@ -99,13 +138,13 @@ def group_counts(model: nn.Module, layers: str | Iterable[str] | None = None) ->
         ValueError: If a chosen block has no SGE.
     """
     known = blocks(model)
-    common = math.gcd(*(_channels(known[path]) for path in _with_sge(known, layers)))
+    common = math.gcd(*(_channels(known[path]) for path in _with_sge(model, layers)))
     return tuple(count for count in range(1, common + 1) if common % count == 0)
 
 
-def _with_sge(known: dict[str, nn.Module], layers: str | Iterable[str] | None) -> tuple[str, ...]:
-    chosen = _choose(layers, tuple(known))
-    with_sge = tuple(path for path in chosen if sge_of(known[path]))
+def _with_sge(model: nn.Module, layers: str | Iterable[str] | None) -> tuple[str, ...]:
+    chosen = layer_paths(model, layers)
+    with_sge = tuple(path for path in chosen if sge_of(model.get_submodule(path)))
     if not with_sge or (layers is not None and with_sge != chosen):
         missing = next(path for path in chosen if path not in with_sge)
         raise ValueError(f"{missing} has no SGE, so there is no part of it to change.")
@@ -127,7 +166,8 @@ def _adapted(
             f"{groups} groups do not divide the {channels} channels of {path}: "
             "choose a divisor of the channels of every chosen layer."
         )
-    new = (SpatialGroupEnhance if normalise else UnnormalisedSGE)(groups)
+    keep = normalise and not isinstance(old, UnnormalisedSGE)
+    new = (SpatialGroupEnhance if keep else UnnormalisedSGE)(groups)
     with torch.no_grad():
         for mine, theirs in ((new.weight, old.weight), (new.bias, old.bias)):
             # In float64 the mean of equal values is that value.
@@ -148,21 +188,17 @@ def _changes(normalise: bool, gamma: Origin, beta: Origin, groups: int | None) -
     return changes
 
 
-def _rename(twin: nn.Module, what: str, groups: int | None) -> None:
+def _rename(twin: nn.Module, label: str, groups: int | None) -> None:
     card = getattr(twin, "card", None)
-    if not dataclasses.is_dataclass(card) or isinstance(card, type):
+    if not isinstance(card, Card):
         return
-    label = f"{what}: untrained for this"
-    named = {
-        "name": f"{getattr(card, 'name', '')} ({label})",
-        "title": f"{getattr(card, 'title', '')} ({label})",
-        "notes": f"A variant of {getattr(card, 'name', '')}, not trained as it is run: {what}.",
-        "published": False,
-        "top1": None,
-        "top5": None,
-    }
-    fields = {field.name for field in dataclasses.fields(card)}
-    if groups is not None:
-        named["groups"] = groups
-    changed = {name: value for name, value in named.items() if name in fields}
-    twin.card = dataclasses.replace(card, **changed)  # type: ignore[assignment]
+    twin.card = dataclasses.replace(  # type: ignore[assignment]  # a plain attribute
+        card,
+        name=f"{card.name} ({label})",
+        title=f"{card.title} ({label})",
+        notes=f"{card.notes} A variant, not trained as it is run ({label}).".strip(),
+        published=False,
+        top1=None,
+        top5=None,
+        groups=groups or card.groups,
+    )
