@@ -245,6 +245,14 @@ def test_known_hash_from_a_mirror(site, folder, published):
     assert fetch("sge_resnet50", site.url, sha256=sha256(published).upper()).downloaded
 
 
+def test_what_is_recorded_of_a_mirror_holds_no_secret(site, folder, published):
+    site.content = published
+    secret = site.url.replace("http://", "http://me:word@") + "?token=abc#x"
+    fetch("sge_resnet50", secret)
+    notes = load_model("sge_resnet50", "cpu").card.notes
+    assert site.url in notes and not re.search("word|abc", (folder / "hashes.json").read_text())
+
+
 def test_bundled_weights_are_there_already():
     fetched = fetch("sge_resnet50_stopgap")
     assert not fetched.downloaded and fetched.sha256 == Catalogue.DEFAULT.value.sha256

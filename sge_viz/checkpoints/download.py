@@ -96,7 +96,7 @@ def fetch(
         except BadCheckpoint:
             part.unlink()
             raise
-        remember_fetched(folder, card, checkpoint.sha256, address)
+        remember_fetched(folder, card, checkpoint.sha256, _named(address, card))
         part.chmod(0o644)  # the download's own rights let nobody else read it
         path = part.replace(folder / card.file)
         _remove(folder, f"{card.file}.")
@@ -113,6 +113,14 @@ def _address(card: Card, url: str | None) -> str:
     if urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname:
         raise BadCheckpoint(f"{address} is not an address that begins with http:// or https://.")
     return address
+
+
+def _named(address: str, card: Card) -> str:
+    """Return the address as it may be shown to anyone: a mirror's without password and token."""
+    if address == card.url:
+        return address
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 @contextmanager

@@ -130,7 +130,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
     print(f"{fetched.path} {'is there and whole' if fetched.downloaded else 'was there already'}.")
     print(f"SHA-256 {fetched.sha256}")
     if fetched.first_seen and fetched.downloaded:
-        print("No hash was known, so this one is now recorded; later files must have it.")
+        print("No hash was known, so this one is now recorded as the published file's.")
     elif fetched.first_seen:
         print(
             "No hash is known to compare it with, so nobody can say that these are the "
