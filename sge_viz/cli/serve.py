@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from sge_viz.cli.failure import Failure
 
@@ -23,19 +24,25 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--host", help="address to listen on (default: 127.0.0.1, this machine only)"
     )
     parser.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
+    parser.add_argument(
+        "--index", type=Path, help="strongest pictures to show (default: those of the examples)"
+    )
     parser.add_argument("--open", action="store_true", help="open a browser window")
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from sge_viz.statistics.index import BadIndex
     from sge_viz.ui import build_page, launch
 
     try:
         launch(
-            build_page(),
+            build_page(index=arguments.index),
             server_name=arguments.host,
             server_port=arguments.port,
             inbrowser=arguments.open,
         )
+    except BadIndex as error:
+        raise Failure(str(error)) from error
     except OSError as error:  # Gradio found no free port
         raise Failure(str(error)) from error
     return 0

@@ -204,13 +204,14 @@ def add_evidence(
         js=visible("sge-evidence"),
         **LISTENER,
     )
-    for field in (kind.input, where.input, group.change):
-        field(
-            handlers.intervene,
-            [is_visible, picture, checkpoint, layer, size, kind, where, group],
-            answers,
-            js=visible("sge-evidence"),
-            **LISTENER,
-        )
+    gr.on(
+        [kind.input, where.input, group.change],
+        handlers.intervene,
+        [is_visible, picture, checkpoint, layer, size, kind, where, group],
+        answers,
+        js=visible("sge-evidence"),
+        trigger_mode="always_last",  # an earlier answer must not come to stand for a later question
+        **LISTENER,
+    )
     ledger_view.select(None, group, group, js="(group) => window.sgeEvidence.chosen ?? group")
     return redraw

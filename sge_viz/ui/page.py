@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -11,6 +12,7 @@ import gradio as gr
 from sge_viz.checkpoints import available
 from sge_viz.render.colour import COLOUR_MAPS, colour_table
 from sge_viz.resnet import DEFAULT_LAYER
+from sge_viz.statistics.index import Index
 from sge_viz.ui import texts
 from sge_viz.ui.api import add_endpoints
 from sge_viz.ui.compare import add_compare
@@ -28,13 +30,23 @@ from sge_viz.ui.parts import (
     template,
     visible,
 )
+from sge_viz.ui.strongest import BUNDLED, add_strongest
 from sge_viz.ui.studio import Studio
 
 SET = "(value) => {{ window.sgeViz.set('{}', value) }}"
 
 
-def build_page(studio: Studio | None = None) -> gr.Blocks:
-    """Lay out the page around `studio`, a new one by default; nothing runs before `launch`."""
+def build_page(studio: Studio | None = None, index: Path | None = None) -> gr.Blocks:
+    """Lay out the page; nothing runs before `launch`.
+
+    Args:
+        studio: What explains pictures; a new one by default.
+        index: An index of strongest pictures; the one over the examples by default.
+
+    Raises:
+        BadIndex: The file is no index.
+    """
+    opened = Index.load(index or BUNDLED)
     studio = studio or Studio()
     handlers = Handlers(studio)
     page = gr.Blocks(title=texts.TITLE, analytics_enabled=False, delete_cache=(3600, 24 * 3600))
@@ -54,6 +66,8 @@ def build_page(studio: Studio | None = None) -> gr.Blocks:
                         redraw_evidence = add_evidence(studio, question, tab)
                     with gr.Tab("Compare") as tab:
                         redraw_comparison = add_compare(studio, question, tab)
+                    with gr.Tab("Strongest pictures") as tab:
+                        add_strongest(opened, tab)
                     with gr.Tab("Histogram") as tab:
                         redraw = _histogram(handlers, question, group, tab)
                     with gr.Tab("Figure 2"):

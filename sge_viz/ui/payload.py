@@ -32,13 +32,13 @@ def explorer_value(explanation: Explanation, layer: str) -> dict[str, Any]:
         "groups": groups,
         "height": height,
         "width": width,
-        "before": _packed(maps.before[0].numpy()),
+        "before": packed(maps.before[0].numpy()),
         "gate": None,
         "concentration": {"before": concentration(maps.before)[0].tolist()},
     }
     if maps.gate is not None and maps.after is not None:
         assert maps.gamma is not None and maps.beta is not None
-        sent["gate"] = _packed(maps.gate[0].numpy())
+        sent["gate"] = packed(maps.gate[0].numpy())
         sent["concentration"]["after"] = concentration(maps.after)[0].tolist()
         sent["contrast"] = gate_contrast(maps.gate)[0].tolist()
         sent["gamma"], sent["beta"] = maps.gamma.tolist(), maps.beta.tolist()
@@ -82,7 +82,8 @@ def evidence_value(explanation: Explanation, booked: Ledger) -> dict[str, Any]:
     }
 
 
-def _packed(values: np.ndarray) -> dict[str, Any]:
+def packed(values: np.ndarray) -> dict[str, Any]:
+    """Pack non-negative numbers as 16-bit counts of their largest, in base64."""
     top = float(values.max()) or 1.0
     counts = np.rint(values.astype(np.float64) * (65535 / top)).astype("<u2")
     return {"top": top, "counts": base64.b64encode(counts.tobytes()).decode()}

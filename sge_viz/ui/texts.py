@@ -6,6 +6,7 @@ import html
 from pathlib import Path
 
 from sge_viz.explain import Explanation
+from sge_viz.statistics.index import Index
 
 TITLE = "SGE-Viz"
 HEAD = """# SGE-Viz
@@ -29,6 +30,13 @@ SIZE_CHOICES = [
 
 HISTOGRAM = """How long the groups' vectors are, before and after SGE, over all positions of the
 map: the paper's Figure 3 for this one picture. Every gate is below 1, so all norms move left."""
+
+RANKINGS = {
+    "after": "norm after SGE",
+    "before": "norm before SGE",
+    "lift": "gate lift (how much the peak gains over the mean through SGE)",
+    "concentration": "concentration after SGE (share of the strongest tenth of the cells)",
+}
 
 COMPARE = """Two networks on the same picture: with SGE and without it, or two sets of weights. A
 network without SGE has no groups of its own; its channels are cut into the same 64 runs. Groups of
@@ -93,3 +101,15 @@ def example_paths() -> list[str]:
     """Give the example pictures that come with the project: the dog first, as in the paper."""
     paths = (Path(__file__).parents[2] / "assets").glob("*.jpg")
     return [str(path) for path in sorted(paths, key=lambda path: (path.stem != "dog", path))]
+
+
+def strongest(index: Index) -> str:
+    """Introduce an index: over how many pictures, and with which weights."""
+    pictures = index.provenance["pictures"]
+    weights = (index.provenance["checkpoint"] or {}).get("title", "weights without a name")
+    return (
+        f"The pictures that excite a group most, out of {pictures:,}, with: {weights}. A group "
+        "that keeps choosing one thing may stand for it; a few pictures show little. Make an index "
+        "of your own with `python -m sge_viz index FOLDER --maps`, and open it with "
+        "`python -m sge_viz serve --index FILE`."
+    )
