@@ -89,6 +89,9 @@ def test_browser_and_figures_follow_one_rule_of_scales_and_colours(visit):
             np.testing.assert_allclose(found, np.stack([expected.low, expected.high], 1), rtol=1e-6)
     visitor.choose("#sge-colours", "magma")
     visitor.page.get_by_label("each map its own").check()
+    visitor.page.wait_for_function(
+        "window.sgeViz.state.scale === 'own' && window.sgeViz.state.colourMap === 'magma'"
+    )
     pixels = visitor.evaluate(
         """() => { const canvas = document.querySelector(
             ".sge-tile[data-group='5'] [data-kind='after'] canvas");
@@ -132,9 +135,9 @@ def test_looks_answer_at_once_and_without_the_server(visit):
     page.get_by_label("shared over all groups").check()
     visitor.choose("#sge-colours", "cividis")
     page.locator("[data-set='sort']").select_option("contrast")
-    page.wait_for_timeout(300)
-    assert visitor.evaluate("window.sgeViz.state.colourMap") == "cividis"
-    assert visitor.evaluate("window.sgeViz.state.scale") == "layer"
+    page.wait_for_function(
+        "window.sgeViz.state.scale === 'layer' && window.sgeViz.state.colourMap === 'cividis'"
+    )
     assert not [url for url in visitor.requests if "/gradio_api/" in url]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -15,7 +14,7 @@ from sge_viz.render.colour import colour_table
 from sge_viz.ui import texts
 from sge_viz.ui.components import RawNumber
 from sge_viz.ui.handlers import REFUSED
-from sge_viz.ui.parts import LISTENER, Question, script, template, visible
+from sge_viz.ui.parts import LISTENER, Question, view, visible
 from sge_viz.ui.payload import explorer_value
 from sge_viz.ui.studio import Source, Studio
 
@@ -103,19 +102,13 @@ def add_compare(
     gr.Markdown(texts.COMPARE)
     other = gr.Dropdown([], label="The other weights", elem_id="sge-other")
     refused = gr.HTML(elem_classes="sge-status")
-    view = gr.HTML(
-        html_template=template("compare.html"),
-        js_on_load=script("maps.js", "compare.js"),
-        apply_default_css=False,
-        tables={"norms": base64.b64encode(colour_table().tobytes()).decode()},
-        elem_id="sge-compare",
-    )
+    compared = view("compare", norms=colour_table())
     is_visible = RawNumber(0, visible="hidden")
     inputs = [is_visible, *question, other]
 
     def redraw(events: Iterable[Callable[..., Any]]) -> None:
         for event in events:
-            event(handlers.show, inputs, [view, refused], js=visible("sge-compare"), **LISTENER)
+            event(handlers.show, inputs, [compared, refused], js=visible("sge-compare"), **LISTENER)
 
     opened = tab.select(handlers.menu, question.checkpoint, other, **LISTENER)
     redraw([opened.then, other.select])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -27,7 +26,7 @@ from sge_viz.selection import parse_group
 from sge_viz.ui import texts
 from sge_viz.ui.components import RawNumber
 from sge_viz.ui.handlers import REFUSED
-from sge_viz.ui.parts import LISTENER, Question, script, template, visible
+from sge_viz.ui.parts import LISTENER, Question, view, visible
 from sge_viz.ui.payload import evidence_value
 from sge_viz.ui.studio import Source, Studio
 
@@ -161,13 +160,7 @@ def add_evidence(
         elem_id="sge-class",
     )
     refused = gr.HTML(elem_classes="sge-status")
-    ledger_view = gr.HTML(
-        html_template=template("evidence.html"),
-        js_on_load=script("maps.js", "evidence.js"),
-        apply_default_css=False,
-        tables={"signed": base64.b64encode(signed_table().tobytes()).decode()},
-        elem_id="sge-evidence",
-    )
+    ledger_view = view("evidence", signed=signed_table())
     gr.Markdown(texts.INTERVENTIONS)
     with gr.Row():
         kind = gr.Radio(

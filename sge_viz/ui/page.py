@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,8 @@ from sge_viz.ui.parts import (
     download,
     figure,
     file_format,
-    script,
     template,
+    view,
     visible,
 )
 from sge_viz.ui.strongest import BUNDLED, add_strongest
@@ -49,6 +48,7 @@ def build_page(studio: Studio | None = None, index: Path | None = None) -> gr.Bl
     opened = Index.load(index or BUNDLED)
     studio = studio or Studio()
     handlers = Handlers(studio)
+    tables = {name: colour_table(name) for name in COLOUR_MAPS}
     page = gr.Blocks(title=texts.TITLE, analytics_enabled=False, delete_cache=(3600, 24 * 3600))
     with page:
         gr.Markdown(texts.HEAD, elem_classes="sge-head")
@@ -59,7 +59,9 @@ def build_page(studio: Studio | None = None, index: Path | None = None) -> gr.Bl
                 status = gr.HTML(elem_classes="sge-status")
                 with gr.Tabs():
                     with gr.Tab("Groups"):
-                        explorer = _explorer()
+                        explorer = view(
+                            "explorer", **{name: colour_table(name) for name in COLOUR_MAPS}
+                        )
                         group = RawNumber(0, visible="hidden", elem_id="sge-group")
                         _group_downloads(handlers, question, look, group)
                     with gr.Tab("Evidence") as tab:
@@ -147,17 +149,6 @@ def _look() -> Look:
             list(COLOUR_MAPS), value=COLOUR_MAPS[0], label="Colour map", elem_id="sge-colours"
         ),
         gr.Radio(texts.SCALE_CHOICES, value="shared", label="Colour scale", elem_id="sge-scale"),
-    )
-
-
-def _explorer() -> gr.HTML:
-    tables = {name: base64.b64encode(colour_table(name).tobytes()).decode() for name in COLOUR_MAPS}
-    return gr.HTML(
-        html_template=template("explorer.html"),
-        js_on_load=script("maps.js", "explorer.js"),
-        apply_default_css=False,
-        tables=tables,
-        elem_id="sge-explorer",
     )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
+import numpy as np
+import numpy.typing as npt
 
 from sge_viz.render.figure_files import FORMATS
 from sge_viz.ui.api import answering
@@ -39,9 +42,15 @@ def template(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8")
 
 
-def script(*names: str) -> str:
-    """Read JavaScript files as one script, which sees only itself."""
-    return "\n".join(template(name) for name in names)
+def view(name: str, **tables: npt.NDArray[np.uint8]) -> gr.HTML:
+    """A part of the page that the browser draws: its HTML file, its script, its colour tables."""
+    return gr.HTML(
+        html_template=template(f"{name}.html"),
+        js_on_load=template("maps.js") + template(f"{name}.js"),
+        apply_default_css=False,
+        tables={key: base64.b64encode(table.tobytes()).decode() for key, table in tables.items()},
+        elem_id=f"sge-{name}",
+    )
 
 
 def visible(name: str) -> str:

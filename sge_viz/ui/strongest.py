@@ -15,7 +15,7 @@ from sge_viz.statistics.index import Hit, Index
 from sge_viz.ui import texts
 from sge_viz.ui.components import RawNumber
 from sge_viz.ui.handlers import REFUSED
-from sge_viz.ui.parts import LISTENER, script, template, visible
+from sge_viz.ui.parts import LISTENER, view, visible
 from sge_viz.ui.payload import packed
 
 BUNDLED = Path(__file__).parents[2] / "assets" / "index.npz"
@@ -103,20 +103,14 @@ def add_strongest(index: Index, tab: gr.Tab) -> None:
             elem_id="sge-ranking",
         )
     refused = gr.HTML(elem_classes="sge-status")
-    view = gr.HTML(
-        html_template=template("strongest.html"),
-        js_on_load=script("maps.js", "strongest.js"),
-        apply_default_css=False,
-        tables={"norms": base64.b64encode(colour_table().tobytes()).decode()},
-        elem_id="sge-strongest",
-    )
+    pictures = view("strongest", norms=colour_table())
     is_visible = RawNumber(0, visible="hidden")
     group = RawNumber(0, visible="hidden")
-    outputs = [view, refused]
+    outputs = [pictures, refused]
     for event in (tab.select, layer.select, ranking.select):
         shown = [is_visible, layer, ranking]
         event(handlers.tiles, shown, outputs, js=visible("sge-strongest"), **LISTENER)
-    view.select(
+    pictures.select(
         handlers.hits,
         [is_visible, layer, ranking, group],
         outputs,
