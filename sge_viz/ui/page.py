@@ -59,9 +59,7 @@ def build_page(studio: Studio | None = None, index: Path | None = None) -> gr.Bl
                 status = gr.HTML(elem_classes="sge-status")
                 with gr.Tabs():
                     with gr.Tab("Groups"):
-                        explorer = view(
-                            "explorer", **{name: colour_table(name) for name in COLOUR_MAPS}
-                        )
+                        explorer = view("explorer", **tables)
                         group = RawNumber(0, visible="hidden", elem_id="sge-group")
                         _group_downloads(handlers, question, look, group)
                     with gr.Tab("Evidence") as tab:
