@@ -16,15 +16,9 @@ from sge_viz.checkpoints.files import sha256_of
 from sge_viz.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
+pytest_plugins = ["checkpoint_fixtures"]
+pytestmark = pytest.mark.usefixtures("folder")
 BUNDLED = Catalogue.DEFAULT.value
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    folder = tmp_path / "checkpoints"
-    folder.mkdir()
-    monkeypatch.setenv("SGE_VIZ_CHECKPOINTS", str(folder))
-    return folder
 
 
 @pytest.fixture(scope="module")
