@@ -40,8 +40,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from sge_viz.statistics import Result, audit_text
-    from sge_viz.statistics.audit import plain_audit
+    from sge_viz.statistics import Result, audit_text, plain_audit
 
     with failing():
         result = Result.load(arguments.result)

@@ -59,7 +59,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="T",
         help="a norm up to T times the map's mean counts as near zero (default: 0.5)",
     )
-    parser.add_argument("--bins", type=int, default=8, help="bins an octave (default: 8)")
+    parser.add_argument("--bins", type=int, default=16, help="bins an octave (default: 16)")
     parser.add_argument(
         "--class-bins", type=int, default=2, help="bins an octave for each class (default: 2)"
     )

@@ -11,7 +11,7 @@ on any number of processes that torchrun starts.
 """
 
 from sge_viz.statistics.audit import audit, judge
-from sge_viz.statistics.audit_text import audit_text
+from sge_viz.statistics.audit_report import audit_text, plain_audit
 from sge_viz.statistics.evaluate import Evaluation, evaluate
 from sge_viz.statistics.folder import Folder, read_folder
 from sge_viz.statistics.grid import NormGrid
@@ -51,6 +51,7 @@ __all__ = [
     "judge",
     "make_index",
     "merge",
+    "plain_audit",
     "read_folder",
     "report",
     "summary",

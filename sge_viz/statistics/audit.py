@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
 import numpy as np
 
@@ -59,6 +58,13 @@ class Definition:
     sign: int = 1
     margin: float = 0.0
     measure: str | None = None
+
+    @property
+    def claimed(self) -> str:
+        """What the claim says of the value."""
+        if self.margin:
+            return "is kept"
+        return "rises" if self.sign > 0 else "falls"
 
 
 def _mean(name: str, kind: str, measure: str, formula: str, sign: int = 1) -> Definition:
@@ -293,52 +299,3 @@ def _agreeing(definition: Definition, statistics: LayerStatistics) -> tuple[int,
     before, after = (statistics.pictures[s].fold().mean[row] for s in SIDES)
     agree = definition.sign * (after - before) + definition.margin > 0
     return int(agree.sum()), len(agree)
-
-
-def plain_audit(result: Result, layers: list[str] | None = None) -> dict[str, Any]:
-    """Return the audit of some layers (all for None) as plain values, for JSON.
-
-    Raises:
-        ValueError: A layer is not there, or the controls were not taken.
-    """
-    paths = [result.layer(layer)[0] for layer in layers or list(result.layers)]
-    return {
-        "notation": NOTATION.format(near_zero=result.settings.near_zero),
-        "interval": "95% of the Poisson bootstrap's replicates over pictures (percentiles)",
-        "controls": CONTROL_SENTENCES,
-        "kept": KEPT,
-        "provenance": result.provenance,
-        "layers": {path: plain(audit(result, path)) for path in paths},
-    }
-
-
-def plain(verdicts: tuple[Verdict, ...]) -> list[dict[str, Any]]:
-    """Return verdicts as plain values."""
-    return [
-        {
-            "claim": verdict.claim,
-            "verdict": verdict.word,
-            "definitions": [_plain_finding(finding) for finding in verdict.findings],
-        }
-        for verdict in verdicts
-    ]
-
-
-def _plain_finding(finding: Finding) -> dict[str, Any]:
-    definition = finding.definition
-    return {
-        "name": definition.name,
-        "kind": definition.kind,
-        "formula": definition.formula,
-        "claimed": "rises" if definition.sign > 0 else "falls",
-        "outcome": finding.outcome.value,
-        "beyond_random_groups": finding.specific,
-        "groups_as_claimed": finding.groups,
-        "sge": _plain_change(finding.sge),
-        **{name: _plain_change(change) for name, change in finding.controls.items()},
-    }
-
-
-def _plain_change(change: Change) -> dict[str, Any]:
-    parts = {name: getattr(change, name) for name in ("before", "after", "change", "excess")}
-    return {name: vars(part) for name, part in parts.items() if part is not None}

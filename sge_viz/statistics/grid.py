@@ -31,7 +31,7 @@ class NormGrid:
 
     lowest: int = -7
     highest: int = 7
-    per_octave: int = 8
+    per_octave: int = 16
 
     def __post_init__(self) -> None:
         """Refuse a grid that cannot be.

@@ -41,6 +41,7 @@ DEFINITIONS = {
     "threshold shrinks with the map",
 }
 NAMES = tuple(DEFINITIONS)
+_CACHED = 2**17  # values at once, so that a dozen passes over them stay in the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,15 +80,26 @@ def measure(signals: Signals, near_zero: float) -> Measured:
         signals: One layer of a batch, on the CPU.
         near_zero: Which part of a map's mean norm still counts as near zero.
     """
-    norms, sums, gate = (t.flatten(2) for t in (signals.norms, signals.sums, signals.gate))
+    maps = [t.flatten(2) for t in (signals.norms, signals.sums, signals.gate)]
+    some = max(1, _CACHED // maps[0][0].numel())
+    parts = [
+        _measure_some(norms, sums, gate, signals.channels, near_zero)
+        for norms, sums, gate in zip(*(t.split(some) for t in maps), strict=True)
+    ]
+    return Measured(*(np.concatenate(side) for side in zip(*parts, strict=True)))
+
+
+def _measure_some(
+    norms: Tensor, sums: Tensor, gate: Tensor, channels: int, near_zero: float
+) -> tuple[Floats, Floats]:
     reference = _Reference.of(norms)
-    before = _measure(norms, sums, signals.channels, near_zero, reference)
-    after = _measure(gate.abs() * norms, gate * sums, signals.channels, near_zero, reference)
+    before = _measure(norms, sums, channels, near_zero, reference)
+    after = _measure(gate.abs() * norms, gate * sums, channels, near_zero, reference)
     for side in (after, before):
         for name, of in (("strong", "strong"), ("weak", "weak"), ("all", "mean")):
             there = before[f"{of}_norm"]
             side[f"{name}_kept"] = _ratio(side[f"{of}_norm"], there, torch.ones_like(there))
-    return Measured(*(_stack(side) for side in (before, after)))
+    return _stack(before), _stack(after)
 
 
 def _stack(side: dict[str, Tensor]) -> Floats:
@@ -100,7 +112,7 @@ def _measure(
 ) -> dict[str, Tensor]:
     cells = norms.shape[-1]
     mean = norms.mean(-1, dtype=torch.float64)
-    variance = norms.double().sub_(mean[..., None]).square_().mean(-1)
+    variance = (norms - mean[..., None]).square_().mean(-1)
     activation_mean = sums.mean(-1, dtype=torch.float64) / channels
     activation_square = (variance + mean.square()) / channels
     activation_variance = (activation_square - activation_mean.square()).clamp_min(0)

@@ -1,10 +1,14 @@
-"""An audit in words and tables (Markdown, which a terminal shows as well)."""
+"""An audit in words and tables (Markdown, which a terminal shows as well), and for JSON."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from sge_viz.statistics.audit import (
     CONTROL_SENTENCES,
+    KEPT,
     NOTATION,
+    Change,
     Finding,
     Outcome,
     Verdict,
@@ -64,7 +68,7 @@ def _row(finding: Finding) -> list[str]:
     agree = "" if finding.groups is None else f"{finding.groups[0]} of {finding.groups[1]}"
     return [
         f"{definition.name} ({definition.kind}): {definition.formula}",
-        "rises" if definition.sign > 0 else "falls",
+        definition.claimed,
         f"{finding.sge.before.value:.4g}",
         str(finding.sge.after),
         str(finding.sge.change),
@@ -93,3 +97,51 @@ def _sentence(verdict: Verdict) -> str:
             f"Stronger than in random groups of channels: {', '.join(special) or 'none of these'}."
         )
     return " ".join(parts)
+
+
+def plain_audit(result: Result, layers: list[str] | None = None) -> dict[str, Any]:
+    """Return the audit of some layers (all for None) as plain values, for JSON.
+
+    Raises:
+        ValueError: A layer is not there, or the controls were not taken.
+    """
+    paths = [result.layer(layer)[0] for layer in layers or list(result.layers)]
+    return {
+        "notation": NOTATION.format(near_zero=result.settings.near_zero),
+        "interval": "95% of the Poisson bootstrap's replicates over pictures (percentiles)",
+        "controls": CONTROL_SENTENCES,
+        "kept": KEPT,
+        "provenance": result.provenance,
+        "layers": {path: _plain(audit(result, path)) for path in paths},
+    }
+
+
+def _plain(verdicts: tuple[Verdict, ...]) -> list[dict[str, Any]]:
+    return [
+        {
+            "claim": verdict.claim,
+            "verdict": verdict.word,
+            "definitions": [_plain_finding(finding) for finding in verdict.findings],
+        }
+        for verdict in verdicts
+    ]
+
+
+def _plain_finding(finding: Finding) -> dict[str, Any]:
+    definition = finding.definition
+    return {
+        "name": definition.name,
+        "kind": definition.kind,
+        "formula": definition.formula,
+        "claimed": definition.claimed,
+        "outcome": finding.outcome.value,
+        "beyond_random_groups": finding.specific,
+        "groups_as_claimed": finding.groups,
+        "sge": _plain_change(finding.sge),
+        **{name: _plain_change(change) for name, change in finding.controls.items()},
+    }
+
+
+def _plain_change(change: Change) -> dict[str, Any]:
+    parts = {name: getattr(change, name) for name in ("before", "after", "change", "excess")}
+    return {name: vars(part) for name, part in parts.items() if part is not None}
