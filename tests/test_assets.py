@@ -9,7 +9,7 @@ from PIL import Image
 from sge_viz.images import open_picture, prepare
 
 ASSETS = Path(__file__).parents[1] / "assets"
-PICTURES = sorted(path for path in ASSETS.iterdir() if path.suffix != ".md")
+PICTURES = sorted(path for path in ASSETS.iterdir() if path.suffix not in {".md", ".npz"})
 CREDITS = (ASSETS / "CREDITS.md").read_text("utf-8")
 
 
