@@ -5,9 +5,13 @@ Enhance: Improving Semantic Feature Learning in Convolutional Networks", arXiv 1
 """
 
 import math
+import types
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+
+_COMPILED_SIZES = 32
 
 
 def spatial_gate(x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float = 1e-5) -> Tensor:
@@ -41,30 +45,38 @@ def spatial_gate(x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: floa
             return spatial_gate(x, weight, bias, groups, eps)
     batch, channels, height, width = x.shape
     cells = height * width
-    dtype = torch.promote_types(x.dtype, torch.float32)
-    y = x.to(dtype).reshape(batch, groups, channels // groups, cells)
+    y = x.reshape(batch, groups, channels // groups, cells)
+    if y.dtype.itemsize < 4:
+        y = y.float()
     descriptor = y.mean(3, keepdim=True)
-    similarity = _similarity(y, descriptor)
-    centred = similarity - similarity.mean(2, keepdim=True)
+    centred, level = _similarity(y, descriptor)
     std = torch.linalg.vector_norm(centred, dim=2, keepdim=True) / math.sqrt(max(cells - 1, 1))
-    rounding = 16 * torch.finfo(dtype).eps * descriptor.square().sum(2)
-    scale = torch.where(std > rounding, weight.view(1, groups, 1) / (std + eps), 0.0)
-    gate = (centred * scale).add_(bias.view(1, groups, 1)).sigmoid_()
+    scale = weight.view(1, groups, 1) / (std + eps)
+    scale = scale.masked_fill(std <= 16 * torch.finfo(y.dtype).eps * level, 0)
+    scaled = centred * scale if torch.is_grad_enabled() else centred.mul_(scale)
+    gate = scaled.add_(bias.view(1, groups, 1)).sigmoid_()
     return gate.view(batch, groups, height, width).to(x.dtype)
 
 
-def _similarity(y: Tensor, descriptor: Tensor) -> Tensor:
-    """Return <m, y_p>, less a constant, as (B, G, P); y is (B, G, c, P) and m (B, G, c, 1)."""
-    if torch.compiler.is_compiling():
-        return (descriptor * (y - descriptor)).sum(2)  # one fused loop, and the better rounding
+def _similarity(y: Tensor, descriptor: Tensor) -> tuple[Tensor, Tensor]:
+    """Return s_p - mean(s), (B, G, P), and mean(s), (B, G, 1), of ``s_p = <m, y_p>``.
+
+    Here y is (B, G, c, P), and its mean m, the descriptor, (B, G, c, 1); mean(s) is also <m, m>.
+    """
+    if torch.compiler.is_compiling():  # one fused loop, and the better rounding
+        similarity = (descriptor * (y - descriptor)).sum(2)
+        return similarity - similarity.mean(2, keepdim=True), descriptor.square().sum(2)
     batch, groups, size, cells = y.shape
     if y.is_contiguous():
         row = descriptor.view(batch * groups, 1, size)
-        return torch.bmm(row, y.view(batch * groups, size, cells)).view(batch, groups, cells)
-    # channels_last: a product for each picture reads its map as it lies; one for all would copy it.
-    rows = descriptor.transpose(2, 3)
-    products = [torch.bmm(row, z) for row, z in zip(rows, y, strict=True)]
-    return torch.stack(products).view(batch, groups, cells)
+        products = torch.bmm(row, y.view(batch * groups, size, cells))
+    else:
+        # channels_last: a product for each picture reads its map as it lies; one for all copies it.
+        rows = descriptor.transpose(2, 3)
+        products = torch.stack([torch.bmm(row, z) for row, z in zip(rows, y, strict=True)])
+    similarity = products.view(batch, groups, cells)
+    mean = similarity.mean(2, keepdim=True)
+    return similarity.sub_(mean), mean
 
 
 def _check(x: Tensor, groups: int) -> None:
@@ -85,6 +97,29 @@ def _apply_gate(x: Tensor, gate: Tensor) -> Tensor:
     return (y * gate.unsqueeze(2)).flatten(1, 2)
 
 
+_Gate = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+_compiled: dict[torch.Size, _Gate] = {}
+
+
+def _compiled_gate(x: Tensor) -> _Gate:
+    """Return `spatial_gate`, compiled for any batch of maps of the size of ``x``.
+
+    A graph with the sizes as constants is faster than one for every size. torch.compile keeps a
+    function's graphs with its code object and tries them in turn, so each size gets a copy. The
+    plain function serves channels_last maps, where it is as fast, and sizes past the 32nd.
+    """
+    size = x.shape[1:]
+    if not x.is_contiguous() or torch.compiler.is_compiling():
+        return spatial_gate
+    if size not in _compiled:
+        if len(_compiled) >= _COMPILED_SIZES:
+            return spatial_gate
+        code = spatial_gate.__code__.replace(co_name=f"spatial_gate_{'x'.join(map(str, size))}")
+        copy = types.FunctionType(code, globals(), argdefs=spatial_gate.__defaults__)
+        _compiled.setdefault(size, torch.compile(copy))
+    return _compiled[size]
+
+
 class SpatialGroupEnhance(nn.Module):
     """Let every group of channels sharpen where it fires: ``x * spatial_gate(x)``.
 
@@ -103,7 +138,10 @@ class SpatialGroupEnhance(nn.Module):
 
         Args:
             groups: Number of groups, at least 1.
-            compile: Run a version compiled by torch.compile (needs a C++ compiler).
+            compile: Compute the gate with torch.compile, which needs a C++ compiler, and some
+                seconds at the first map of each size. All modules share what is compiled, and the
+                gate passes through ``gate_point`` as ever. channels_last maps, sizes past the 32nd
+                and networks compiled or exported as a whole use the plain function.
 
         Raises:
             ValueError: If ``groups`` is below 1.
@@ -112,16 +150,17 @@ class SpatialGroupEnhance(nn.Module):
         if groups < 1:
             raise ValueError(f"SGE needs at least 1 group, not {groups}.")
         self.groups = groups
-        self.compile_gate = compile
+        self.compiled = compile
         self.weight = nn.Parameter(torch.zeros(1, groups, 1, 1))
         self.bias = nn.Parameter(torch.ones(1, groups, 1, 1))
         self.gate_point = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x``, (B, C, H, W), times its gate, in the dtype and memory format of ``x``."""
-        gate = self.gate_point(spatial_gate(x, self.weight, self.bias, self.groups))
+        compute = _compiled_gate(x) if self.compiled else spatial_gate
+        gate = self.gate_point(compute(x, self.weight, self.bias, self.groups))
         return _apply_gate(x, gate)
 
     def extra_repr(self) -> str:
         """Name the settings in the printed module."""
-        return f"groups={self.groups}, compile={self.compile_gate}"
+        return f"groups={self.groups}, compile={self.compiled}"
