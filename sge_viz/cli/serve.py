@@ -27,21 +27,23 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--index", type=Path, help="strongest pictures to show (default: those of the examples)"
     )
+    parser.add_argument("--stats", type=Path, help="result of `stats` to show: a file or a folder")
     parser.add_argument("--open", action="store_true", help="open a browser window")
 
 
 def _run(arguments: argparse.Namespace) -> int:
     from sge_viz.statistics.index import BadIndex
+    from sge_viz.statistics.result import BadResult
     from sge_viz.ui import build_page, launch
 
     try:
         launch(
-            build_page(index=arguments.index),
+            build_page(index=arguments.index, stats=arguments.stats),
             server_name=arguments.host,
             server_port=arguments.port,
             inbrowser=arguments.open,
         )
-    except BadIndex as error:
+    except (BadIndex, BadResult) as error:
         raise Failure(str(error)) from error
     except OSError as error:  # Gradio found no free port
         raise Failure(str(error)) from error

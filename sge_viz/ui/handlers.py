@@ -142,7 +142,7 @@ class Handlers:
         """Draw every group of a layer, before, gate and after, as one PNG."""
         explanation = self._studio.explain(picture, checkpoint, size)
         data = draw.grid(explanation, layer, colour_map=colour_map, scale=scale)
-        return _save(data, f"{_stem(explanation, layer)}_groups.png")
+        return save(data, f"{_stem(explanation, layer)}_groups.png")
 
     def group_file(
         self,
@@ -163,7 +163,7 @@ class Handlers:
             data = draw.group(explanation, layer, index, **look)
         else:
             data = _figure2([explanation], layer, [index], kind, **look)
-        return _save(data, f"{_stem(explanation, layer)}_group{index}.{kind}")
+        return save(data, f"{_stem(explanation, layer)}_group{index}.{kind}")
 
     def histogram_file(
         self,
@@ -184,7 +184,7 @@ class Handlers:
         index = parse_group(group, groups) if which == "one" else None
         data = draw.histogram(explanation, layer, index, kind, logarithmic=bool(logarithmic))
         suffix = "" if index is None else f"_group{index}"
-        return _save(data, f"{_stem(explanation, layer)}{suffix}_histogram.{kind}")
+        return save(data, f"{_stem(explanation, layer)}{suffix}_histogram.{kind}")
 
     def figure2_file(
         self,
@@ -207,7 +207,7 @@ class Handlers:
     def arrays_file(self, picture: Source, checkpoint: str, layer: str, size: str | int) -> str:
         """Pack a layer's arrays with the manifest that tells where they come from, as .npz."""
         explanation = self._studio.explain(picture, checkpoint, size)
-        return _save(export.npz_bytes(explanation, layer), f"{_stem(explanation, layer)}.npz")
+        return save(export.npz_bytes(explanation, layer), f"{_stem(explanation, layer)}.npz")
 
     def _figure2(
         self,
@@ -230,7 +230,7 @@ class Handlers:
             raise BadPicture(" ".join(refused) or "Choose at least one picture.")
         chosen = parse_groups(groups, rows[0].chosen(layer).before.shape[1])
         data = _figure2(rows, layer, chosen, kind, colour_map=colour_map, scale=scale)
-        return _save(data, f"figure2_{layer}.{kind}"), refused
+        return save(data, f"figure2_{layer}.{kind}"), refused
 
 
 def _measures(explanation: Explanation, layer: str) -> list[dict[str, Any]]:
@@ -269,7 +269,7 @@ def _stem(explanation: Explanation, layer: str) -> str:
     return f"{name}_{layer}"
 
 
-def _save(data: bytes, name: str) -> str:
+def save(data: bytes, name: str) -> str:
     """Put a file where Gradio serves it from, and deletes it after a day."""
     folder = Path(get_upload_folder()) / uuid.uuid4().hex
     folder.mkdir(parents=True)

@@ -16,6 +16,7 @@ from sge_viz.ui import texts
 from sge_viz.ui.api import add_endpoints
 from sge_viz.ui.compare import add_compare
 from sge_viz.ui.components import PictureInput, RawNumber
+from sge_viz.ui.dataset import add_dataset
 from sge_viz.ui.evidence import add_evidence
 from sge_viz.ui.handlers import Handlers
 from sge_viz.ui.parts import (
@@ -35,15 +36,19 @@ from sge_viz.ui.studio import Studio
 SET = "(value) => {{ window.sgeViz.set('{}', value) }}"
 
 
-def build_page(studio: Studio | None = None, index: Path | None = None) -> gr.Blocks:
+def build_page(
+    studio: Studio | None = None, index: Path | None = None, stats: Path | None = None
+) -> gr.Blocks:
     """Lay out the page; nothing runs before `launch`.
 
     Args:
         studio: What explains pictures; a new one by default.
         index: An index of strongest pictures; the one over the examples by default.
+        stats: A result of `stats`, file or folder, for the Data set tab.
 
     Raises:
         BadIndex: The file is no index.
+        BadResult: The file is no result.
     """
     opened = Index.load(index or BUNDLED)
     studio = studio or Studio()
@@ -68,6 +73,8 @@ def build_page(studio: Studio | None = None, index: Path | None = None) -> gr.Bl
                         redraw_comparison = add_compare(studio, question, tab)
                     with gr.Tab("Strongest pictures") as tab:
                         add_strongest(opened, tab)
+                    with gr.Tab("Data set") as tab:
+                        add_dataset(stats, tab)
                     with gr.Tab("Histogram") as tab:
                         redraw = _histogram(handlers, question, group, tab)
                     with gr.Tab("Figure 2"):

@@ -48,6 +48,10 @@ NO_OTHER_WEIGHTS = (
     "`python -m sge_viz checkpoints fetch resnet50`, or put a file into checkpoints/."
 )
 
+DATASET = """The paper's claims over a data set: Figure 3, Figure 4, and an audit with intervals and
+controls. `python -m sge_viz stats FOLDER --out run` measures a folder of pictures once, and
+`python -m sge_viz serve --stats run` shows it here."""
+
 EVIDENCE = """What each group adds to a class. After the last block there are only an average over
 the positions and one linear layer, so a logit is **exactly** its bias plus what the 64 groups of
 that block contribute: these bars. They say what the network's answer is made of, not what a group
