@@ -1,6 +1,6 @@
 """A small network and a folder of small pictures, and a run over them in a process of its own.
 
-    python -m tests.survey_example FOLDER OUT RESULT [SECONDS A BATCH]
+python -m tests.survey_example FOLDER OUT RESULT [SECONDS A BATCH]
 """
 
 from __future__ import annotations
@@ -81,7 +81,6 @@ def arrays(outcome):
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     source, out, target = (Path(path) for path in sys.argv[1:4])
     outcome = run(source, out, float(sys.argv[4]) if len(sys.argv) > 4 else 0.0)
     if outcome is not None:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from sge_viz.images import open_picture
 from sge_viz.statistics.moments import Arrays, Counts, Floats
-from sge_viz.statistics.shards import replacing
+from sge_viz.statistics.shards import UNREADABLE, replacing
 from sge_viz.statistics.strongest import RANKINGS
 
 Halves = npt.NDArray[np.float16]
@@ -280,13 +280,11 @@ class Index:
             return cls._read(path)
         except FileNotFoundError as error:
             raise BadIndex(f"{path.name} does not exist: make it with `index`.") from error
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        except UNREADABLE as error:
             raise BadIndex(
                 f"{path.name} is not an index of strongest pictures, or it is damaged: make it "
                 "again with `index`."
             ) from error
-        except (zipfile.BadZipFile, EOFError, MemoryError, NotImplementedError) as error:
-            raise BadIndex(f"{path.name} is damaged: make it again with `index`.") from error
 
     @classmethod
     def _read(cls, path: Path) -> Index:

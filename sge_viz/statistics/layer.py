@@ -114,7 +114,7 @@ class LayerStatistics:
         fine, coarse = settings.grid.bins + 2, settings.class_grid.bins + 2
         cells = groups * (fine**2 + classes * (GATE_BINS + 2 + 5 * (3 + 2 * len(NAMES))))
         cells += groups * classes * coarse**2 if classes > 1 else 0
-        return 8 * (cells + (1 + settings.replicates) * len(columns(settings)))
+        return 8 * (cells + (1 + settings.replicates) * (1 + len(columns(settings))))
 
     def add(
         self, observation: Observation, pictures: Pictures, drawn: Floats | None = None

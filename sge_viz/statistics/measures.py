@@ -84,7 +84,7 @@ def measure(signals: Signals, near_zero: float) -> Measured:
     some = max(1, _CACHED // maps[0][0].numel())
     parts = [
         _measure_some(norms, sums, gate, signals.channels, near_zero)
-        for norms, sums, gate in zip(*(t.split(some) for t in maps), strict=True)
+        for norms, sums, gate in zip(*(torch.split(t, some) for t in maps), strict=True)
     ]
     return Measured(*(np.concatenate(side) for side in zip(*parts, strict=True)))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from sge_viz.statistics.layer import LayerStatistics
 from sge_viz.statistics.moments import Arrays
 from sge_viz.statistics.provenance import is_published, provenance
 from sge_viz.statistics.settings import Settings
-from sge_viz.statistics.shards import replacing
+from sge_viz.statistics.shards import UNREADABLE, replacing
 from sge_viz.statistics.survey import Outcome
 
 _KIND = "sge-viz statistics"
@@ -139,7 +138,7 @@ class Result:
             }
         except FileNotFoundError as error:
             raise BadResult(f"{path} does not exist: run `stats` first.") from error
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             raise BadResult(
                 f"{path} is not a result of `stats`, or it is damaged: make it again."
             ) from error

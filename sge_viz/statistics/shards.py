@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -16,6 +17,20 @@ import numpy as np
 
 from sge_viz.statistics.moments import Arrays
 from sge_viz.statistics.plan import Job
+
+UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    MemoryError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""All that reading a damaged .npz file, or one of another kind, may raise."""
 
 _SPARSE = ("where", "value", "shape")
 _TEMPORARY = ".part"
@@ -119,7 +134,7 @@ def _whole(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
-    except (OSError, zipfile.BadZipFile):
+    except UNREADABLE:
         return False
 
 

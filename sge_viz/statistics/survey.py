@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from sge_viz.statistics.layer import LayerStatistics, Pictures
 from sge_viz.statistics.moments import Counts
 from sge_viz.statistics.plan import Job, Plan, sge_layers
 from sge_viz.statistics.shards import ShardStore, pack, unpack
-from sge_viz.statistics.tallies import Tallies
+from sge_viz.statistics.tallies import Count, Tallies, observe
 from sge_viz.statistics.team import Team, join
 
 MEMORY_LIMIT = 8 * 2**30
@@ -161,6 +162,17 @@ def _collect(
     return Outcome(total, tuple(refused), counted, job) if team.rank == 0 else None
 
 
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """A batch on its way through the network."""
+
+    shard: int
+    last: bool
+    good: int
+    bad: list[tuple[int, str]]
+    future: Future[list[Count]]
+
+
 class _Runner:
     """Runs one plan's network over shards."""
 
@@ -173,6 +185,7 @@ class _Runner:
         if plan.accuracy:
             self._targets = outputs_of(folder.classes, _outputs(model))
         self._check_memory()
+        self._start_shard()
 
     def _check_memory(self) -> None:
         if not self._plan.statistics:
@@ -196,48 +209,70 @@ class _Runner:
     def run(
         self, numbers: Sequence[int], workers: int, progress: Progress
     ) -> Iterator[tuple[int, bytes]]:
-        """Yield each shard's number and packed counts."""
-        shards = self._plan.shards(len(self._folder))
-        batches = [batch for number in numbers for batch in self._plan.batches(shards[number])]
-        loader = load(self._folder, batches, workers, pin=self.device.type == "cuda")
-        with self._ready():
-            loaded = iter(loader)
-            for number in numbers:
-                tallies, refused, counted = self.empty(), [], 0
-                with _Counting(self.device) as later:
-                    for _ in self._plan.batches(shards[number]):
-                        places, pictures, bad = next(loaded)
-                        refused += [(self._folder.paths[place], why) for place, why in bad]
-                        counted += len(places)
-                        if len(places):
-                            self._forward(places, pictures, tallies, later)
-                        progress(len(places) + len(bad), len(bad))
-                yield number, pack(tallies.arrays(), {"refused": refused, "counted": counted})
+        """Yield each shard's number and packed counts.
 
-    def _forward(
-        self, places: Tensor, pictures: Tensor, tallies: Tallies, later: _Counting
-    ) -> None:
+        Several batches are in the network at once, each in a thread that computes alone: their
+        number changes the speed and not one bit of what is counted, in the order of the list.
+        """
+        shards = self._plan.shards(len(self._folder))
+        dealt = [(number, b) for number in numbers for b in self._plan.batches(shards[number])]
+        loader = load(self._folder, [b for _, b in dealt], workers, pin=self.device.type == "cuda")
+        lanes = 1 if self.device.type == "cuda" else torch.get_num_threads()
+        loaded = iter(loader)
+        with self._ready(), ThreadPoolExecutor(lanes) as pool:
+            under_way: deque[_Batch] = deque()
+            for step, (number, _) in enumerate(dealt):
+                places, pictures, bad = next(loaded)
+                last = step + 1 == len(dealt) or dealt[step + 1][0] != number
+                future = pool.submit(self._forward, places, pictures)
+                under_way.append(_Batch(number, last, len(places), bad, future))
+                if len(under_way) > lanes:
+                    yield from self._count(under_way.popleft(), progress)
+            while under_way:
+                yield from self._count(under_way.popleft(), progress)
+
+    def _forward(self, places: Tensor, pictures: Tensor) -> list[Count]:
+        """Run one batch and return what is left to count of it."""
+        if not len(places):
+            return []
         these = Pictures(places.numpy(), self._folder.labels[places.numpy()])
         form = torch.channels_last if self._plan.channels_last else torch.contiguous_format
         inputs = pictures.to(self.device, non_blocking=True, memory_format=form)
+        counts: list[Count] = []
 
         def receive(reading: Reading) -> None:
-            later.do(tallies.observe(reading, these))
+            counts.append(observe(reading, these, self._plan))
 
+        watching = (
+            watch(self._model, receive, self._plan.layers) if self._plan.layers else nullcontext()
+        )
         autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self._plan.bfloat16)
-        with torch.inference_mode(), autocast:
-            if self._plan.layers:
-                with watch(self._model, receive, self._plan.layers):
-                    logits = self._model(inputs)
-            else:
-                logits = self._model(inputs)
-        later.do(lambda: tallies.outputs(logits, these))
-        later.next_batch()
+        with torch.inference_mode(), autocast, watching:
+            logits = self._model(inputs)
+        return [*counts, lambda tallies: tallies.outputs(logits, these)]
+
+    def _count(self, batch: _Batch, progress: Progress) -> Iterator[tuple[int, bytes]]:
+        """Count a batch; yield its shard if that is complete."""
+        for count in batch.future.result():
+            count(self._tallies)
+        self._refused += [(self._folder.paths[place], why) for place, why in batch.bad]
+        self._counted += batch.good
+        progress(batch.good + len(batch.bad), len(batch.bad))
+        if batch.last:
+            record = {"refused": self._refused, "counted": self._counted}
+            yield batch.shard, pack(self._tallies.arrays(), record)
+            self._start_shard()
+
+    def _start_shard(self) -> None:
+        self._tallies, self._counted = self.empty(), 0
+        self._refused: list[tuple[str, str]] = []
 
     @contextmanager
     def _ready(self) -> Iterator[None]:
         """Put the network into the plan's form, the same way in every process; undo it after."""
-        training = self._model.training
+        training, threads = self._model.training, torch.get_num_threads()
+        # With more threads a sum's last bit would depend on how many there are.
+        torch.set_num_threads(1)
         if self._plan.channels_last:
             self._model.to(memory_format=torch.channels_last)
         self._model.eval()
@@ -251,40 +286,7 @@ class _Runner:
                 yield
         finally:
             self._model.train(training)
-
-
-class _Counting:
-    """Counts what a device has reduced: at once on a CPU; beside the next batch on a GPU."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._pool = None if device.type == "cpu" else ThreadPoolExecutor(1)
-        self._now: list[Future[None]] = []
-        self._before: list[Future[None]] = []
-
-    def __enter__(self) -> _Counting:
-        return self
-
-    def do(self, task: Callable[[], None]) -> None:
-        """Count something, after all that was handed in before."""
-        if self._pool is None:
-            task()
-        else:
-            self._now.append(self._pool.submit(task))
-
-    def next_batch(self) -> None:
-        """Wait for the batch before this one, so that no more than two lie in memory."""
-        for future in self._before:
-            future.result()
-        self._before, self._now = self._now, []
-
-    def __exit__(self, *_: object) -> None:
-        if self._pool is None:
-            return
-        try:
-            self.next_batch()
-            self.next_batch()
-        finally:
-            self._pool.shutdown()
+            torch.set_num_threads(threads)
 
 
 def _outputs(model: nn.Module) -> int:

@@ -18,6 +18,8 @@ from sge_viz.statistics.strongest import Strongest
 
 _WITHOUT = Settings(controls=False)
 
+Count = Callable[["Tallies"], None]
+
 
 class Tallies:
     """Everything that a plan asks for, over some pictures; merges with that over others.
@@ -46,23 +48,16 @@ class Tallies:
         self.accuracy = Accuracy(targets) if targets is not None else None
         self._drawn: tuple[Pictures, np.ndarray] | None = None
 
-    def observe(self, reading: Reading, pictures: Pictures) -> Callable[[], None]:
-        """Reduce a reading on the model's device at once, and return what is left to count."""
+    def add(self, layer: str, seen: Observation, pictures: Pictures) -> None:
+        """Count one layer of one batch."""
         settings = self._plan.statistics
-        layer = reading.layer
-        observation = Observation.of(reading, pictures, settings or _WITHOUT)
-
-        def count() -> None:
-            seen = observation.on_cpu(pictures, settings or _WITHOUT, layer)
-            height, width = seen.sge.norms.shape[-2:]
-            self.map_sizes[layer] = (height, width)
-            if settings:
-                drawn = self._draws(pictures, settings)
-                self.statistics[layer].add(seen, pictures, drawn)
-            if layer in self.strongest:
-                self.strongest[layer].add(seen.sge, pictures)
-
-        return count
+        height, width = seen.sge.norms.shape[-2:]
+        self.map_sizes[layer] = (height, width)
+        if settings:
+            drawn = self._draws(pictures, settings)
+            self.statistics[layer].add(seen, pictures, drawn)
+        if layer in self.strongest:
+            self.strongest[layer].add(seen.sge, pictures)
 
     def _draws(self, pictures: Pictures, settings: Settings) -> np.ndarray:
         """Draw once a batch, not once a layer."""
@@ -115,3 +110,15 @@ class Tallies:
 
 def _below(arrays: Arrays, prefix: str) -> Arrays:
     return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+
+
+def observe(reading: Reading, pictures: Pictures, plan: Plan) -> Count:
+    """Reduce a reading on the model's device at once, and return what is left: to count it."""
+    settings, layer = plan.statistics, reading.layer
+    observation = Observation.of(reading, pictures, settings or _WITHOUT)
+
+    def count(tallies: Tallies) -> None:
+        seen = observation.on_cpu(pictures, settings or _WITHOUT, layer)
+        tallies.add(layer, seen, pictures)
+
+    return count
