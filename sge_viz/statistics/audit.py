@@ -115,13 +115,16 @@ CLAIMS: dict[str, tuple[Definition, ...]] = {
             "strongest tenth beside the mean", FREE, "E[mean_S n_p] / E[n_p]", _kept_beside_all
         ),
     ),
+    # Norms below one fixed threshold are no definition: any gate below 1 makes more of them, most
+    # of all one that crushes the strong.
     "weak activations shifted toward zero": (
         _mean("weakest tenth's norm", ABSOLUTE, "weak_norm", "E[mean_W n_p]", -1),
         _mean(
-            "near-zero norms, one threshold",
+            "norm kept by the weakest tenth",
             ABSOLUTE,
-            "near_zero",
-            "E[share of n_p <= t * mean(n_p before)]",
+            "weak_kept",
+            "E[sum_W n_p / sum_W n_p before]",
+            -1,
         ),
         _mean(
             "weakest tenth's share of the total", FREE, "weak_share", "E[sum_W n_p / sum n_p]", -1
