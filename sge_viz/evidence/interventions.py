@@ -9,6 +9,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -78,14 +79,19 @@ class Shuffled:
 
     def __call__(self, gate: Tensor) -> Tensor:
         """Return the permuted gate, shape (B, G, H, W); all pictures are permuted alike."""
-        groups, cells = gate.shape[1], gate.shape[2] * gate.shape[3]
-        generator = torch.Generator().manual_seed(self.seed)
-        order = torch.rand(groups, cells, generator=generator, dtype=torch.float64).argsort(1)
+        order = _permutations(self.seed, gate.shape[1], gate.shape[2] * gate.shape[3])
         order = order.to(gate.device).expand(len(gate), -1, -1)
         return gate.flatten(2).gather(2, order).view_as(gate)
 
     def __str__(self) -> str:
         return f"gate shuffled over positions (seed {self.seed})"
+
+
+@lru_cache(maxsize=4)  # A ResNet's layers have maps of four sizes.
+def _permutations(seed: int, groups: int, cells: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.inference_mode(False):
+        return torch.rand(groups, cells, generator=generator, dtype=torch.float64).argsort(1)
 
 
 Replacement = Unchanged | Constant | Mean | Shuffled
