@@ -211,13 +211,14 @@ def closing_code(arguments: argparse.Namespace, refused: list[tuple[str, str]], 
 @contextmanager
 def failing() -> Iterator[None]:
     """Turn what can go wrong in a run into sentences."""
+    from sge_viz.capture import UnknownLayerError
     from sge_viz.statistics import WrongJob
 
     try:
         yield
     except WrongJob as error:
         raise Failure(str(error)) from error
-    except ValueError as error:
+    except (ValueError, UnknownLayerError) as error:
         raise Failure(str(error), code=2) from error
     except OSError as error:
         raise Failure(f"{error.filename or 'A file'}: {error.strerror or error}.") from error
