@@ -48,7 +48,8 @@ class Seen(Mapping[str, GroupMaps]):
             return self._maps[key]
         if key in self._chosen:
             raise UnknownLayerError(
-                f"{key} has not run: run the model inside the with block, in the same thread."
+                f"{key} has not run: run the network inside the with block, in the same thread "
+                "and not through torch.compile, whose graphs pass hooks by."
             )
         if key in self._known:
             raise UnknownLayerError(
@@ -76,6 +77,9 @@ def capture(
     In a network without SGE the output of the last batch norm of every torchvision ResNet block is
     split into groups, for comparison; there is no gate then.
 
+    SGE modules made with ``compile=True`` are captured like any. A network compiled as a whole by
+    torch.compile is refused, because its graphs do not call hooks.
+
     Args:
         model: A network with SpatialGroupEnhance modules, or with torchvision's ResNet blocks.
         layers: Paths to record, such as "layer3.5"; None means all.
@@ -86,12 +90,12 @@ def capture(
 
     Raises:
         UnknownLayerError: If a chosen layer does not exist (a KeyError).
-        ValueError: If the model has neither SGE modules nor ResNet blocks.
+        ValueError: If the model has neither SGE modules nor ResNet blocks, or is compiled.
     """
     points = _points(model)
     chosen = _choose(layers, tuple(points))
     recorder = _Recorder(model, Seen(chosen, tuple(points)), groups)
-    with watch(model, recorder.store, layers, begin=recorder.begin):
+    with _hooks(model, {path: points[path] for path in chosen}, recorder.store, recorder.begin):
         yield recorder.seen
 
 
@@ -136,17 +140,30 @@ def watch(
 
     Raises:
         UnknownLayerError: If a chosen layer does not exist (a KeyError).
-        ValueError: If the model has neither SGE modules nor ResNet blocks.
+        ValueError: If the model has neither SGE modules nor ResNet blocks, or is compiled.
     """
     points = _points(model)
+    chosen = {path: points[path] for path in _choose(layers, tuple(points))}
+    with _hooks(model, chosen, receive, begin):
+        yield
+
+
+@contextmanager
+def _hooks(
+    model: nn.Module,
+    points: dict[str, nn.Module],
+    receive: Callable[[Reading], None],
+    begin: Callable[[tuple[object, ...]], None] | None,
+) -> Iterator[None]:
+    """Keep hooks on the points while the block runs, however it ends."""
     tap = _Tap(receive)
     handles: list[RemovableHandle] = []
     try:
         with _HOOK_LOCK:
             if begin is not None:
                 handles.append(model.register_forward_pre_hook(tap.starter(begin)))
-            for path in _choose(layers, tuple(points)):
-                tap.attach(path, points[path], handles)
+            for path, point in points.items():
+                tap.attach(path, point, handles)
         yield
     finally:
         with _HOOK_LOCK:
@@ -157,6 +174,11 @@ def watch(
 def _points(model: nn.Module) -> dict[str, nn.Module]:
     """Return the modules to watch by layer path: SGE modules, else blocks' last batch norms."""
     modules = dict(model.named_modules())
+    if any("_orig_mod" in m._modules or m._compiled_call_impl for m in modules.values()):
+        raise ValueError(
+            "This network was compiled by torch.compile, whose graphs do not call hooks: give the "
+            "network it was made from (its _orig_mod), or one that is not compiled."
+        )
     points: dict[str, nn.Module] = {
         path.removesuffix(".sge") or "sge": module
         for path, module in modules.items()
@@ -296,7 +318,7 @@ def group_norms(x: Tensor, groups: int, path: str = "the layer") -> Tensor:
     batch, channels, height, width = x.shape
     y = x.view(batch, groups, channels // groups, height, width)
     # Several times faster than torch.linalg.vector_norm over a dimension in the middle.
-    return y.to(dtype).square().sum(2).sqrt()
+    return y.to(dtype).square().sum(2).sqrt_()
 
 
 def _keep(values: Tensor) -> Tensor:

@@ -1,35 +1,130 @@
 """The networks: names, shapes, and what is left of torchvision's ResNet without the gate."""
 
+import copy
+import pickle
+
 import pytest
 import torch
-from torchvision.models import resnet50
+import torchvision.models as plain_models
+from torch import nn
 
+import sge_viz.resnet as sge_models
 from sge_viz.resnet import default_layer, layers, sge_resnet18, sge_resnet50
+from sge_viz.sge import SpatialGroupEnhance
+
+BLOCKS = {18: 8, 34: 16, 50: 16, 101: 33, 152: 50}
 
 
-def test_the_published_size():
-    model = sge_resnet50()
+def make(depth: int, **options) -> nn.Module:
+    return getattr(sge_models, f"sge_resnet{depth}")(**options)
+
+
+@pytest.mark.parametrize("depth", BLOCKS)
+def test_names_and_shapes_are_torchvisions_and_one_sge_a_block(depth):
+    with torch.device("meta"):
+        model = make(depth)
+        plain = getattr(plain_models, f"resnet{depth}")()
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    expected = {name: tuple(value.shape) for name, value in plain.state_dict().items()}
+    for layer in layers(model):
+        expected[f"{layer.path}.sge.weight"] = expected[f"{layer.path}.sge.bias"] = (1, 64, 1, 1)
+    assert shapes == expected
+    assert len(layers(model)) == BLOCKS[depth]
+    extra = sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in plain.parameters())
+    assert extra == 2 * 64 * BLOCKS[depth]
+
+
+def test_the_published_size_of_sge_resnet50():
+    with torch.device("meta"):
+        model = sge_resnet50()
     assert sum(p.numel() for p in model.parameters()) == 25_559_080
     state = model.state_dict()
     assert len(state) == 352
+    assert sum(".sge." in name for name in state) == 32
     assert state["layer4.2.sge.weight"].shape == (1, 64, 1, 1)
 
 
-def test_without_the_gate_it_is_torchvisions_network():
-    model, plain = sge_resnet50(num_classes=10).eval(), resnet50(num_classes=10).eval()
+@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize("training", [False, True])
+def test_without_the_gate_it_is_torchvisions_network(depth, training):
+    torch.manual_seed(0)
+    model = make(depth, num_classes=10).train(training)
+    plain = getattr(plain_models, f"resnet{depth}")(num_classes=10).train(training)
     plain.load_state_dict({k: v for k, v in model.state_dict().items() if ".sge." not in k})
-    for block in (block for stage in (1, 2, 3, 4) for block in getattr(model, f"layer{stage}")):
-        block.sge.gate_point.register_forward_hook(lambda *args: torch.ones_like(args[-1]))
+    for module in model.modules():
+        if isinstance(module, SpatialGroupEnhance):
+            module.gate_point.register_forward_hook(lambda *args: torch.ones_like(args[-1]))
     x = torch.randn(2, 3, 64, 64)
-    with torch.inference_mode():
+    with torch.no_grad():
         torch.testing.assert_close(model(x), plain(x))
 
 
+@pytest.mark.parametrize(("depth", "last"), [(18, "bn2"), (50, "bn3")])
+def test_sge_stands_between_the_last_norm_and_the_sum(depth, last):
+    torch.manual_seed(0)
+    model = make(depth, num_classes=10).eval()
+    block = model.layer2[1]
+    nn.init.normal_(block.sge.weight)
+    seen = {}
+    handles = [
+        getattr(block, last).register_forward_hook(
+            lambda *args: seen.update(normed=args[-1].clone())
+        ),
+        block.sge.register_forward_hook(
+            lambda module, inputs, out: seen.update(given=inputs[0].clone(), enhanced=out.clone())
+        ),
+        block.register_forward_hook(lambda *args: seen.update(x=args[1][0], out=args[-1].clone())),
+    ]
+    with torch.no_grad():
+        model(torch.randn(1, 3, 64, 64))
+    for handle in handles:
+        handle.remove()
+    assert torch.equal(seen["given"], seen["normed"])
+    torch.testing.assert_close(seen["out"], (seen["enhanced"] + seen["x"]).relu())
+
+
+def test_every_parameter_learns():
+    torch.manual_seed(0)
+    model = sge_resnet18(num_classes=4).train()
+    x = torch.randn(4, 3, 64, 64)
+    nn.functional.cross_entropy(model(x), torch.arange(4)).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+    for module in model.modules():
+        if isinstance(module, SpatialGroupEnhance):
+            assert module.weight.grad.any()
+            assert module.bias.grad.any()
+
+
+def test_groups_and_classes_are_chosen():
+    model = sge_resnet18(num_classes=7, groups=32).eval()
+    assert model.layer1[0].sge.weight.shape == (1, 32, 1, 1)
+    assert model.layer1[0].conv1.groups == 1
+    with torch.no_grad():
+        assert model(torch.randn(1, 3, 32, 32)).shape == (1, 7)
+        with pytest.raises(ValueError, match="64 channels into 48 equal groups"):
+            sge_resnet18(groups=48)(torch.randn(1, 3, 32, 32))
+
+
+def test_models_copy_and_pickle():
+    model = sge_resnet18(num_classes=3, compile=True)
+    assert all(m.compiled for m in model.modules() if isinstance(m, SpatialGroupEnhance))
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert twin.state_dict().keys() == model.state_dict().keys()
+
+
 def test_layers_carry_both_names():
-    model = sge_resnet18()
-    assert [layer.path for layer in layers(model)][:3] == ["layer1.0", "layer1.1", "layer2.0"]
-    assert layers(model)[-1].title(7, 7) == "layer4.1: stage 5 (conv5_x), 7x7"
-    assert default_layer(model) == "layer3.1"
-    assert default_layer(sge_resnet50()) == "layer3.5"
-    with pytest.raises(ValueError, match="Linear"):
-        layers(torch.nn.Linear(1, 1))
+    with torch.device("meta"):
+        model, large = sge_resnet50(), make(101)
+    stages = [(layer.path, layer.stage, layer.paper_name, layer.stride) for layer in layers(model)]
+    assert stages[0] == ("layer1.0", 2, "conv2_x", 4)
+    assert stages[3] == ("layer2.0", 3, "conv3_x", 8)
+    assert stages[12] == ("layer3.5", 4, "conv4_x", 16)
+    assert stages[15] == ("layer4.2", 5, "conv5_x", 32)
+    assert layers(model)[12].title(14, 14) == "layer3.5: stage 4 (conv4_x), 14x14"
+    assert default_layer(model) == sge_models.DEFAULT_LAYER == "layer3.5"
+    assert default_layer(large) == "layer3.22"
+    assert layers(plain_models.resnet18()) == layers(sge_resnet18())
+    with pytest.raises(ValueError, match="not a Linear"):
+        layers(nn.Linear(1, 1))
