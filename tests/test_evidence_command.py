@@ -1,6 +1,5 @@
 """`python -m sge_viz evidence`: JSON and figures that say what Python says."""
 
-import argparse
 import io
 import json
 
@@ -8,8 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sge_viz.cli import evidence
-from sge_viz.cli.failure import Failure
+from sge_viz.cli import main
 from sge_viz.evidence.interventions import OFF, Intervention, intervene
 from sge_viz.evidence.variants import parse_variant, variant
 from sge_viz.images import open_picture, prepare
@@ -17,10 +15,7 @@ from sge_viz.images import open_picture, prepare
 
 def command(*words):
     """Run the command as the shell does; return its exit code."""
-    parser = argparse.ArgumentParser()
-    evidence.add(parser.add_subparsers())
-    arguments = parser.parse_args(["evidence", *map(str, words)])
-    return arguments.run(arguments)
+    return main(["evidence", *map(str, words)])
 
 
 def is_picture(path):
@@ -160,14 +155,16 @@ def test_a_refused_picture_is_named_and_the_others_done(cat, tmp_path, capsys):
         (["--checkpoint", "nowhere.pth"], "nowhere.pth"),
     ],
 )
-def test_wrong_words_are_answered_with_sentences(cat, tmp_path, words, sentence):
-    with pytest.raises(Failure, match=sentence):
-        command(cat, *words, "--out", tmp_path)
+def test_wrong_words_are_answered_with_sentences(cat, tmp_path, capsys, words, sentence):
+    assert command(cat, *words, "--out", tmp_path) in (1, 2)
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert "Traceback" not in said
 
 
-def test_an_empty_folder_is_said_to_be_empty(tmp_path):
-    with pytest.raises(Failure, match="no picture in the folder"):
-        command(tmp_path, "--out", tmp_path / "out")
+def test_an_empty_folder_is_said_to_be_empty(tmp_path, capsys):
+    assert command(tmp_path, "--out", tmp_path / "out") == 2
+    assert "no picture in the folder" in capsys.readouterr().err
 
 
 def test_variants_are_read_from_words():

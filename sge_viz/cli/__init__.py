@@ -12,11 +12,22 @@ import sys
 from collections.abc import Callable, Sequence
 
 from sge_viz import __version__
-from sge_viz.cli import audit, checkpoints, evaluate, explain, figure, index, serve, stats
+from sge_viz.cli import (
+    audit,
+    checkpoints,
+    evaluate,
+    evidence,
+    explain,
+    figure,
+    index,
+    serve,
+    stats,
+)
 from sge_viz.cli.failure import Failure
 
 COMMANDS = (
     explain.add,
+    evidence.add,
     serve.add,
     checkpoints.add,
     stats.add,
@@ -31,6 +42,7 @@ OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 _EXAMPLES = """\
 examples:
   python -m sge_viz explain dog.jpg --out figures
+  python -m sge_viz evidence dog.jpg --intervene off@layer4.2
   python -m sge_viz serve
   python -m sge_viz checkpoints list
   python -m sge_viz checkpoints fetch sge_resnet50
