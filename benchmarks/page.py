@@ -59,10 +59,11 @@ def main() -> None:
             print(
                 f"{name:18} median {statistics.median(values):6.0f} ms, max {max(values):6.0f} ms"
             )
-        for setting, values in {"scale": ("own", "layer"), "colourMap": ("magma", "gray")}.items():
+        looks = {"scale": ("own", "layer"), "colourMap": ("magma", "gray")}
+        for setting, choices in looks.items():
             drawn = [
                 page.evaluate(f"window.sgeViz.set('{setting}', '{value}'); window.sgeViz.lastDraw")
-                for value in values * 5
+                for value in choices * 5
             ]
             print(
                 f"redraw by {setting:10} median {statistics.median(drawn):4.1f} ms in the browser"

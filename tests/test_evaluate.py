@@ -93,7 +93,7 @@ def test_any_network_counts_with_or_without_sge(tmp_path):
 def test_the_published_figure_stands_beside_the_measured_one(tmp_path):
     write_classes(tmp_path, ["0", "1"], each=3)
     network = Linear(7).eval()
-    names = {name: "sge_resnet50" for name in ("name", "architecture", "title", "file")}
+    names = dict.fromkeys(("name", "architecture", "title", "file"), "sge_resnet50")
     card = Card(**names, top1=77.584, top5=93.664, published=True)
     network.card = card
     found = evaluate(network, read_folder(tmp_path))
