@@ -25,7 +25,7 @@ class Matches:
     pictures: int
 
     def best(self) -> tuple[tuple[int, float], ...]:
-        """Give every group of the first layer its best match in the second: (group, correlation)."""
+        """Give every group of the first layer its best match, (group, correlation)."""
         values, groups = self.correlation.max(1)
         return tuple(zip(groups.tolist(), values.tolist(), strict=True))
 
