@@ -28,6 +28,7 @@ from sge_viz.statistics import (
     report,
     survey,
 )
+from sge_viz.statistics.shards import pack, unpack
 from tests.survey_example import SETTINGS, arrays, run, small_network, small_plan, write_pictures
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -156,6 +157,26 @@ def test_a_killed_run_ends_with_the_same_result(folder, tmp_path, network):
     end = tmp_path / "end.npz"
     Result.of(network, read_folder(folder), run(folder, out, network=network)).save(end)
     assert end.read_bytes() == whole.read_bytes()
+
+
+def test_packing_changes_nothing():
+    arrays = {
+        "empty": np.full((4, 5), -np.inf),
+        "few": np.array([[0.0, 0, 0, 0, 2.5, 0, np.nan, 0, 0]]),
+        "counts": np.array([0, 0, 7, 0, 0], np.int64),
+        "full": np.arange(1, 7).reshape(2, 3),
+        "lowest": np.array([np.inf, np.inf, np.inf, 0.0]),
+        "none": np.zeros((0, 3)),
+        "one": np.array(3.0),
+    }
+    back, record = unpack(pack(arrays, {"counted": 3}))
+    assert record == {"counted": 3}
+    assert_equal(back, arrays)
+    for name, array in arrays.items():
+        assert (back[name].dtype, back[name].shape) == (array.dtype, array.shape)
+    sparse = np.zeros(10**6)
+    sparse[7] = 1
+    assert len(pack({"x": sparse}, {})) < 5000
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from sge_viz.statistics.moments import Arrays
 from sge_viz.statistics.plan import Job
@@ -32,7 +33,7 @@ UNREADABLE = (
 )
 """All that reading a damaged .npz file, or one of another kind, may raise."""
 
-_SPARSE = ("where", "value", "shape")
+_SPARSE = ("where", "value", "shape", "fill")
 _TEMPORARY = ".part"
 
 
@@ -139,18 +140,26 @@ def _whole(path: Path) -> bool:
 
 
 def pack(arrays: Arrays, record: dict[str, Any]) -> bytes:
-    """Pack arrays and a JSON record; arrays of mostly zeros by their other values only."""
+    """Pack arrays and a JSON record; an array of mostly one value by its other values only."""
     packed: Arrays = {"record": np.frombuffer(json.dumps(record).encode(), np.uint8)}
     for name, array in arrays.items():
-        where = np.flatnonzero(array) if array.dtype.kind == "i" else None
-        if where is None or 3 * where.size > array.size:
-            packed[name] = array
-            continue
-        parts = (where, array.reshape(-1)[where], np.array(array.shape, np.int64))
-        packed |= {f"{name}:{part}": a for part, a in zip(_SPARSE, parts, strict=True)}
+        packed |= _sparse(name, array) or {name: array}
     buffer = BytesIO()
     np.savez(buffer, allow_pickle=False, **packed)
     return buffer.getvalue()
+
+
+def _sparse(name: str, array: npt.NDArray[np.generic]) -> Arrays | None:
+    """Pack an array that holds mostly zeros, or the extrema of nothing; None for another."""
+    for fill in (0, np.inf, -np.inf):
+        where = np.flatnonzero(array != fill)
+        if 3 * where.size <= array.size:
+            shape, rest = np.array(array.shape, np.int64), np.array(fill, array.dtype)
+            parts = (where, array.reshape(-1)[where], shape, rest)
+            return {f"{name}:{part}": a for part, a in zip(_SPARSE, parts, strict=True)}
+        if array.dtype.kind != "f":
+            break
+    return None
 
 
 def unpack(data: bytes) -> tuple[Arrays, dict[str, Any]]:
@@ -164,7 +173,8 @@ def unpack(data: bytes) -> tuple[Arrays, dict[str, Any]]:
         if part not in _SPARSE:
             arrays[name] = array
         elif part == "where":
-            full = np.zeros(tuple(packed[f"{base}:shape"]), packed[f"{base}:value"].dtype)
-            full.reshape(-1)[array] = packed[f"{base}:value"]
+            _, value, shape, fill = (packed[f"{base}:{part}"] for part in _SPARSE)
+            full = np.full(tuple(shape), fill, value.dtype)
+            full.reshape(-1)[array] = value
             arrays[base] = full
     return arrays, record
