@@ -46,9 +46,11 @@ def test_a_result_is_shown_as_figures_and_checked_claims(browser, run, tmp_path)
     page_app.close()
 
 
-def test_without_a_result_the_tab_says_how_to_make_one(visit):
+def test_the_bundled_run_is_shown_until_another_is_opened(visit):
     page = visit().page
     page.get_by_role("tab", name="Data set").click()
+    expect(page.locator("#sge-figure4 img")).to_be_visible(timeout=30_000)
+    expect(page.locator("#sge-audit")).to_contain_text("3200 pictures")
     expect(page.get_by_text("serve --stats run")).to_be_visible()
 
 

@@ -27,7 +27,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--index", type=Path, help="strongest pictures to show (default: those of the examples)"
     )
-    parser.add_argument("--stats", type=Path, help="result of `stats` to show: a file or a folder")
+    parser.add_argument("--stats", type=Path, help="result of `stats` to show (default: ours)")
     parser.add_argument("--open", action="store_true", help="open a browser window")
 
 

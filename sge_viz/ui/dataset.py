@@ -17,6 +17,9 @@ from sge_viz.ui.components import RawNumber
 from sge_viz.ui.handlers import REFUSED, save
 from sge_viz.ui.parts import LISTENER, download, figure, file_format
 
+BUNDLED = Path(__file__).parents[2] / "assets" / "result.npz"
+"""A run over 3,200 validation pictures of Imagenette and Imagewoof with the bundled weights."""
+
 
 class DatasetHandlers:
     """The tab's listeners, around one result."""
@@ -53,16 +56,9 @@ class DatasetHandlers:
             return str(error)
 
 
-def add_dataset(path: Path | None, tab: gr.Tab) -> None:
-    """Lay out the tab over the result at `path`; without one it says how to make it.
-
-    Raises:
-        BadResult: The file is no result.
-    """
-    gr.Markdown(texts.DATASET)
-    if path is None:
-        return
-    result = Result.load(path)
+def add_dataset(result: Result, tab: gr.Tab) -> None:
+    """Lay out the tab over `result`."""
+    gr.Markdown(texts.dataset(result))
     handlers = DatasetHandlers(result)
     with gr.Row():
         titles = [(result.title(layer), layer) for layer in result.layers]

@@ -12,10 +12,12 @@ from sge_viz.checkpoints import available
 from sge_viz.render.colour import COLOUR_MAPS, colour_table
 from sge_viz.resnet import DEFAULT_LAYER
 from sge_viz.statistics.index import Index
+from sge_viz.statistics.result import Result
 from sge_viz.ui import texts
 from sge_viz.ui.api import add_endpoints
 from sge_viz.ui.compare import add_compare
 from sge_viz.ui.components import PictureInput, RawNumber
+from sge_viz.ui.dataset import BUNDLED as BUNDLED_RESULT
 from sge_viz.ui.dataset import add_dataset
 from sge_viz.ui.evidence import add_evidence
 from sge_viz.ui.handlers import Handlers
@@ -44,13 +46,13 @@ def build_page(
     Args:
         studio: What explains pictures; a new one by default.
         index: An index of strongest pictures; the one over the examples by default.
-        stats: A result of `stats`, file or folder, for the Data set tab.
+        stats: A result of `stats`, file or folder; the bundled run by default.
 
     Raises:
         BadIndex: The file is no index.
         BadResult: The file is no result.
     """
-    opened = Index.load(index or BUNDLED)
+    opened, measured = Index.load(index or BUNDLED), Result.load(stats or BUNDLED_RESULT)
     studio = studio or Studio()
     handlers = Handlers(studio)
     tables = {name: colour_table(name) for name in COLOUR_MAPS}
@@ -74,7 +76,7 @@ def build_page(
                     with gr.Tab("Strongest pictures") as tab:
                         add_strongest(opened, tab)
                     with gr.Tab("Data set") as tab:
-                        add_dataset(stats, tab)
+                        add_dataset(measured, tab)
                     with gr.Tab("Histogram") as tab:
                         redraw = _histogram(handlers, question, group, tab)
                     with gr.Tab("Figure 2"):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sge_viz.explain import Explanation
 from sge_viz.statistics.index import Index
+from sge_viz.statistics.result import Result
 
 TITLE = "SGE-Viz"
 HEAD = """# SGE-Viz
@@ -47,10 +48,6 @@ NO_OTHER_WEIGHTS = (
     "There are no other weights here to compare with. Fetch some, for instance with "
     "`python -m sge_viz checkpoints fetch resnet50`, or put a file into checkpoints/."
 )
-
-DATASET = """The paper's claims over a data set: Figure 3, Figure 4, and an audit with intervals and
-controls. `python -m sge_viz stats FOLDER --out run` measures a folder of pictures once, and
-`python -m sge_viz serve --stats run` shows it here."""
 
 EVIDENCE = """What each group adds to a class. After the last block there are only an average over
 the positions and one linear layer, so a logit is **exactly** its bias plus what the 64 groups of
@@ -105,6 +102,18 @@ def example_paths() -> list[str]:
     """Give the example pictures that come with the project: the dog first, as in the paper."""
     paths = (Path(__file__).parents[2] / "assets").glob("*.jpg")
     return [str(path) for path in sorted(paths, key=lambda path: (path.stem != "dog", path))]
+
+
+def dataset(result: Result) -> str:
+    """Introduce a run of `stats`: over how many pictures, and with which weights."""
+    record = result.provenance
+    weights = (record["checkpoint"] or {}).get("title", "weights without a name")
+    return (
+        "The paper's claims over a data set: Figure 3, Figure 4, and an audit with intervals and "
+        f"controls. Here: {record['counted']:,} pictures of `{record['folder']}`, with: {weights}. "
+        "`python -m sge_viz stats FOLDER --out run` measures a folder of pictures once, and "
+        "`python -m sge_viz serve --stats run` shows it here."
+    )
 
 
 def strongest(index: Index) -> str:
