@@ -112,3 +112,10 @@ def test_probabilities_move_within_a_moment(evidence):
     page.locator("#sge-intervention").get_by_label("SGE off").check()
     expect(page.locator("#sge-answers")).to_contain_text(re.compile("SGE off"))
     assert time.perf_counter() - started < 3
+
+
+def test_faithfulness_curves_are_drawn_for_one_picture(evidence):
+    page = evidence.page
+    evidence.choose("#sge-layer", "layer4.2")
+    page.locator("#sge-measure").click()
+    expect(page.locator("#sge-faithfulness img")).to_be_visible(timeout=240_000)

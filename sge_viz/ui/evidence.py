@@ -9,6 +9,8 @@ from typing import Any
 import gradio as gr
 from torch import nn
 
+from sge_viz import draw_evidence
+from sge_viz.evidence.faithfulness import Faithfulness, faithfulness
 from sge_viz.evidence.interventions import (
     OFF,
     ZEROED,
@@ -19,14 +21,15 @@ from sge_viz.evidence.interventions import (
 )
 from sge_viz.evidence.ledger import ledger
 from sge_viz.evidence.outcome import Outcome, what_if
+from sge_viz.evidence.saliency import saliency
 from sge_viz.evidence.trace import Trace
-from sge_viz.explain import IMAGENET_CLASSES, Explanation
+from sge_viz.explain import IMAGENET_CLASSES, Explanation, class_name
 from sge_viz.render.colour import signed_table
 from sge_viz.selection import parse_group
 from sge_viz.ui import texts
 from sge_viz.ui.components import RawNumber
-from sge_viz.ui.handlers import REFUSED
-from sge_viz.ui.parts import LISTENER, Question, view, visible
+from sge_viz.ui.handlers import REFUSED, save
+from sge_viz.ui.parts import LISTENER, Question, figure, view, visible
 from sge_viz.ui.payload import evidence_value
 from sge_viz.ui.studio import Source, Studio
 
@@ -91,6 +94,37 @@ class EvidenceHandlers:
             return texts.refusal(str(error))
         done = "; ".join(str(one) for one in chosen) or "Nothing is changed"
         return _table(outcome, done, explanation.layer_title(layer))
+
+    def faithfulness(
+        self,
+        picture: Source,
+        checkpoint: str,
+        layer: str,
+        size: str,
+        chosen: str,
+        group: object,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008  (how Gradio finds it)
+    ) -> tuple[Any, str]:
+        """Measure whether maps of this group and this class point at what the answer needs.
+
+        It takes about 3 s a map, so other visitors' questions are answered meanwhile.
+        """
+        try:
+            explanation = self._studio.explain(picture, checkpoint, size)
+            index = explanation.predictions[0].index if chosen == FIRST_CHOICE else int(chosen)
+            model, passed = self._studio.consult(
+                picture, checkpoint, size, lambda model, passed: (model, passed)
+            )
+            groups = explanation.chosen(layer).before.shape[1]
+            maps = saliency(model, passed.input, layer, parse_group(group, groups), index).maps
+            results: dict[str, Faithfulness] = {}
+            for name, one in progress.tqdm(maps.items(), unit="map"):
+                results |= faithfulness(model, passed.input, {name: one}, index, steps=12)
+        except REFUSED as error:
+            return gr.skip(), texts.refusal(str(error))
+        name = class_name(index, passed.logits.shape[1])
+        drawn = draw_evidence.curves(results, name, explanation.card.title)
+        return save(drawn, f"faithfulness_{layer}.png"), ""
 
 
 def booked_probability(
@@ -207,4 +241,15 @@ def add_evidence(
         **LISTENER,
     )
     ledger_view.select(None, group, group, js="(group) => window.sgeEvidence.chosen ?? group")
+    gr.Markdown(texts.FAITHFULNESS)
+    measure = gr.Button(
+        "Measure this group's maps (half a minute)", size="sm", elem_id="sge-measure"
+    )
+    unmeasured = gr.HTML(elem_classes="sge-status")
+    measure.click(
+        handlers.faithfulness,
+        [picture, checkpoint, layer, size, chosen, group],
+        [figure("sge-faithfulness"), unmeasured],
+        **(LISTENER | {"show_progress": "full", "concurrency_id": "slow", "concurrency_limit": 1}),
+    )
     return redraw

@@ -54,6 +54,12 @@ the positions and one linear layer, so a logit is **exactly** its bias plus what
 that block contribute: these bars. They say what the network's answer is made of, not what a group
 means, nor what the answer would be without it; that is the question below."""
 
+FAITHFULNESS = """**Does a map point at what the answer needs?** Deletion takes pixels away, the
+most relevant first (a faithful map makes the probability fall early); insertion brings them back;
+ROAD fills them in from their neighbours instead of with black. For the group and the class above,
+beside the class's evidence, Grad-CAM and a random map. It measures a map, not a truth: the filled
+pictures are unlike any that the network was trained on."""
+
 INTERVENTIONS = """**And without it?** Another gate takes the place of SGE's, and the network runs
 on from there: **exact** as well, for this network and this picture. A group "off" has gate 0: its
 branch is gone, its shortcut remains. The layer is the one chosen on the left."""
