@@ -33,10 +33,9 @@ def _measure(page: Any) -> dict[str, list[float]]:
         layer = layers[number % len(layers)]
         page.locator("#sge-layer input").click()
         option = page.get_by_role("option", name=layer).first
-        started = time.perf_counter()
         option.click()
         page.wait_for_function("layer => window.sgeViz.value.layer.path === layer", arg=layer)
-        times["another layer"].append(1e3 * (time.perf_counter() - started))
+        times["another layer"].append(page.evaluate("window.sgeViz.loaded - window.pressed"))
     return times
 
 
@@ -53,6 +52,10 @@ def main() -> None:
             executable_path=shutil.which("chromium"), args=FLAGS.split()
         )
         page = chromium.new_page(viewport={"width": 1440, "height": 1000})
+        # The browser's own clock, because finding the option to click takes its time too.
+        page.add_init_script(
+            "addEventListener('mousedown', () => { window.pressed = performance.now() }, true)"
+        )
         page.goto(url)
         page.wait_for_function(SHOWN, arg="dog.jpg")
         for name, values in _measure(page).items():

@@ -48,6 +48,7 @@ class Explorer {
     this.fillSorts();
     this.buildGrid();
     this.draw();
+    this.loaded = performance.now();
     this.trigger("select");
   }
 
