@@ -17,14 +17,14 @@ if as_root true; then
 fi
 
 echo "Chromium is not installed and this user may not install it: unpacking it under .venv."
-mkdir -p "$home/lists/partial" "$home/cache/archives/partial" "$home/root"
+mkdir -p "$home/lists/partial" "$home/cache/archives/partial" "$home/unpacked"
 apt="apt-get -q -o Dir::State::Lists=$home/lists -o Dir::Cache=$home/cache -o Debug::NoLocking=1"
 $apt update
 $apt install -y --no-install-recommends --download-only chromium
-for package in "$home"/cache/archives/*.deb; do dpkg -x "$package" "$home/root"; done
+for package in "$home"/cache/archives/*.deb; do dpkg -x "$package" "$home/unpacked"; done
 cat > "$home/chromium" <<END
 #!/bin/sh
-export LD_LIBRARY_PATH="$home/root/usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH 2>/dev/null || echo "$(uname -m)-linux-gnu"):$home/root/usr/lib/chromium"
-exec "$home/root/usr/lib/chromium/chromium" "\$@"
+export LD_LIBRARY_PATH="$home/unpacked/usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH 2>/dev/null || echo "$(uname -m)-linux-gnu"):$home/unpacked/usr/lib/chromium"
+exec "$home/unpacked/usr/lib/chromium/chromium" "\$@"
 END
 chmod +x "$home/chromium"
