@@ -22,6 +22,7 @@ from sge_viz.cli import (
     index,
     serve,
     stats,
+    train,
 )
 from sge_viz.cli.failure import Failure
 
@@ -35,6 +36,7 @@ COMMANDS = (
     figure.add,
     index.add,
     evaluate.add,
+    train.add,
 )
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130

@@ -119,7 +119,7 @@ def _collate(samples: list[tuple[int, Tensor | str]]) -> Loaded:
 
 
 def load(
-    folder: Folder, batches: Sequence[range], workers: int = 0, pin: bool = False
+    folder: Folder, batches: Sequence[Sequence[int]], workers: int = 0, pin: bool = False
 ) -> DataLoader[Loaded]:
     """Prepare batches of pictures, in the order given, in worker processes.
 

@@ -1,0 +1,290 @@
+"""Pictures packed for distillation: squares of one size beside what the teacher sees in them.
+
+The teacher looks at each picture once, here. Training then reads two flat arrays, in any order, and
+no JPEG is decoded and no teacher runs in its loop; a GPU can hold them whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sge_viz.checkpoints.files import written_atomically
+from sge_viz.images import BadPicture, open_picture
+from sge_viz.statistics.accuracy import wordnet_ids
+from sge_viz.statistics.folder import Folder, read_folder
+from sge_viz.training.teacher import Teacher, to_bytes
+from sge_viz.training.views import whole_views
+
+Bytes = npt.NDArray[np.uint8]
+Progress = Callable[[int, int], None]
+"""Called with pictures done and pictures in all."""
+
+MANIFEST, PICTURES, FEATURES, CLASSIFIER = (
+    "manifest.json",
+    "pictures.npy",
+    "features.npy",
+    "classifier.npz",
+)
+UNKNOWN = -1
+
+
+class NotPacked(ValueError):  # noqa: N818 - the text is the sentence a person reads
+    """A folder does not hold packed pictures, or the pictures cannot be packed."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One folder of pictures in a pack.
+
+    Attributes:
+        name: The folder's last name.
+        pictures: Pictures taken from it.
+        labelled: Whether its class folders are ImageNet's.
+        held_out: Paths that were kept out, below the folder.
+        refused: (path, reason) of pictures that cannot be read.
+    """
+
+    name: str
+    pictures: int
+    labelled: bool
+    held_out: tuple[str, ...]
+    refused: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Packed pictures on disk.
+
+    Attributes:
+        root: Their folder.
+        side: Pixels of each square.
+        teacher: Name of the teacher.
+        sources: Where they come from.
+        labels: Each picture's ImageNet class, (N,) int64; -1 where it is not known.
+    """
+
+    root: Path
+    side: int
+    teacher: str
+    sources: tuple[Source, ...]
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def pictures(self) -> Tensor:
+        """The squares, (N, side, side, 3) uint8, read from disk as they are needed."""
+        return _mapped(self.root / PICTURES)
+
+    @cached_property
+    def features(self) -> Tensor:
+        """The teacher's features as bytes (see `teacher.to_bytes`), (N, h, w, F) uint8."""
+        return _mapped(self.root / FEATURES)
+
+    @cached_property
+    def classifier(self) -> tuple[Tensor, Tensor]:
+        """Weight (K, F) and bias (K,) of the teacher's last layer."""
+        with np.load(self.root / CLASSIFIER) as file:
+            return torch.from_numpy(file["weight"]), torch.from_numpy(file["bias"])
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the manifest: the settings and the list of pictures."""
+        return hashlib.sha256((self.root / MANIFEST).read_bytes()).hexdigest()
+
+
+def pack(
+    folders: Sequence[Path],
+    out: Path,
+    teacher: Teacher,
+    *,
+    side: int = 256,
+    hold_out: int = 0,
+    device: str = "cpu",
+    batch: int = 64,
+    progress: Progress | None = None,
+) -> Pack:
+    """Pack all pictures of some folders.
+
+    Class folders named by WordNet id give ImageNet labels; other pictures have none.
+
+    Args:
+        folders: Where the pictures are.
+        out: Folder to write; what is packed there is replaced.
+        teacher: Who looks at them.
+        side: Pixels of the squares: the shorter side is resized to it, the centre is cut out.
+        hold_out: Pictures kept out of each folder without labels, and listed: of each of its
+            sub-folders an equal number, chosen by the hash of their paths.
+        device: Where the teacher runs.
+        batch: Pictures a pass.
+        progress: Told how far it is.
+
+    Raises:
+        NotPacked: A folder has no pictures that can be read.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MANIFEST).unlink(missing_ok=True)
+    lists = [_listed(Path(folder), hold_out) for folder in folders]
+    total = sum(len(paths) for _, paths, _, _ in lists)
+    pictures = _array(out / PICTURES, (total, side, side, 3))
+    features: Bytes | None = None
+    labels: list[int] = []
+    sources = []
+    teacher = teacher.to(device).to(memory_format=torch.channels_last)
+    for folder, paths, targets, held_out in lists:
+        refused: list[tuple[str, str]] = []
+        before = len(labels)
+        for squares, places in _squares(folder, paths, side, batch, refused):
+            done = len(labels)
+            pictures[done : done + len(squares)] = squares
+            seen = _look(teacher, squares, device)
+            if features is None:
+                features = _array(out / FEATURES, (total, *seen.shape[1:]))
+            features[done : done + len(seen)] = seen
+            labels += [targets[place] for place in places]
+            if progress is not None:
+                progress(len(labels), total)
+        count = len(labels) - before
+        known = any(label != UNKNOWN for label in labels[before:])
+        sources.append(Source(folder.root.name, count, known, held_out, tuple(refused)))
+    if features is None:
+        raise NotPacked("None of the pictures can be read: there is nothing to pack.")
+    _finish(out, pictures, features, teacher, sources, labels, side)
+    return open_pack(out)
+
+
+def open_pack(root: str | os.PathLike[str]) -> Pack:
+    """Open packed pictures.
+
+    Raises:
+        NotPacked: There are none in the folder.
+    """
+    root = Path(root)
+    try:
+        manifest: dict[str, Any] = json.loads((root / MANIFEST).read_text("utf-8"))
+        sources = tuple(
+            Source(
+                entry["name"],
+                entry["pictures"],
+                entry["labelled"],
+                tuple(entry["held_out"]),
+                tuple((path, reason) for path, reason in entry["refused"]),
+            )
+            for entry in manifest["sources"]
+        )
+        labels = torch.tensor(manifest["labels"], dtype=torch.int64)
+        return Pack(root, int(manifest["side"]), str(manifest["teacher"]), sources, labels)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise NotPacked(
+            f"{root} holds no packed pictures: make them with `python -m sge_viz train pack`."
+        ) from error
+
+
+def _listed(root: Path, hold_out: int) -> tuple[Folder, list[str], list[int], tuple[str, ...]]:
+    """Return a folder, the paths to pack with their labels, and those held out."""
+    folder = read_folder(root)
+    place = {name: index for index, name in enumerate(wordnet_ids())}
+    if folder.classes and all(name in place for name in folder.classes):
+        names = [folder.classes[index] for index in folder.labels]
+        return folder, list(folder.paths), [place[name] for name in names], ()
+    kinds = folder.classes or ("",)
+    share = hold_out // len(kinds)
+    held: set[str] = set()
+    for kind in range(len(kinds)):
+        mine = [path for path, own in zip(folder.paths, folder.labels, strict=True) if own == kind]
+        held |= set(sorted(mine, key=lambda path: hashlib.sha256(path.encode()).digest())[:share])
+    paths = [path for path in folder.paths if path not in held]
+    return folder, paths, [UNKNOWN] * len(paths), tuple(sorted(held))
+
+
+def _squares(
+    folder: Folder, paths: list[str], side: int, batch: int, refused: list[tuple[str, str]]
+) -> Iterator[tuple[Bytes, list[int]]]:
+    """Decode pictures in threads, and yield batches of squares with their places in `paths`."""
+
+    def decode(place: int) -> Bytes | str:
+        try:
+            return square(open_picture(folder.root / paths[place]).image, side)
+        except BadPicture as error:
+            return str(error)
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for first in range(0, len(paths), batch):
+            places = list(range(first, min(first + batch, len(paths))))
+            answers = list(pool.map(decode, places))
+            good = [item for item in answers if not isinstance(item, str)]
+            refused += [
+                (paths[place], item)
+                for place, item in zip(places, answers, strict=True)
+                if isinstance(item, str)
+            ]
+            kept = [p for p, item in zip(places, answers, strict=True) if not isinstance(item, str)]
+            if good:
+                yield np.stack(good), kept
+
+
+def square(image: Image.Image, side: int) -> Bytes:
+    """Return the centre square of a picture, (side, side, 3) uint8."""
+    width, height = image.size
+    edge = min(width, height)
+    left, top = (width - edge) / 2, (height - edge) / 2
+    box = (left, top, left + edge, top + edge)
+    resized = image.resize((side, side), Image.Resampling.BILINEAR, box=box)
+    return np.asarray(resized.convert("RGB"))
+
+
+def _look(teacher: Teacher, squares: Bytes, device: str) -> Bytes:
+    """Return the teacher's features of squares as bytes, (B, h, w, F)."""
+    pictures = torch.from_numpy(squares).to(device).permute(0, 3, 1, 2).float() / 255
+    resized = whole_views(len(pictures)).of(pictures, teacher.side)
+    resized = resized.contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode(), torch.autocast(device.split(":", maxsplit=1)[0], torch.bfloat16):
+        seen = teacher(resized)
+    return to_bytes(seen).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _array(path: Path, shape: tuple[int, ...]) -> Bytes:
+    return np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+
+
+def _mapped(path: Path) -> Tensor:
+    # Copy-on-write, so that torch can take what nobody writes to.
+    return torch.from_numpy(np.load(path, mmap_mode="c"))
+
+
+def _finish(
+    out: Path,
+    pictures: Bytes,
+    features: Bytes,
+    teacher: Teacher,
+    sources: Sequence[Source],
+    labels: list[int],
+    side: int,
+) -> None:
+    for array in (pictures, features):
+        assert isinstance(array, np.memmap)
+        array.flush()
+    layer = teacher.classifier
+    np.savez(out / CLASSIFIER, weight=layer.weight.cpu().numpy(), bias=layer.bias.cpu().numpy())
+    manifest = {
+        "side": side,
+        "teacher": teacher.name.title,
+        "sources": [asdict(source) for source in sources],
+        "labels": labels,
+    }
+    written_atomically(out / MANIFEST, json.dumps(manifest).encode())

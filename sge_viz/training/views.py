@@ -1,0 +1,97 @@
+"""Random views of pictures, and the same views of maps that lie over them.
+
+A view is a rectangle of the picture, mirrored or not. Resampling is one product with a matrix of
+triangle filters in each direction (Pillow's antialiased bilinear), so a picture of 256 pixels and a
+teacher's map of 7 cells are cut along exactly the same lines, on any device, for a whole batch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Views:
+    """One rectangle a picture, in fractions of the picture's height and width.
+
+    Attributes:
+        top: Upper edges, (B,) in [0, 1).
+        left: Left edges, likewise.
+        height: Heights, (B,) in (0, 1].
+        width: Widths, likewise.
+        mirrored: Whether the view is flipped left to right, (B,) bool.
+    """
+
+    top: Tensor
+    left: Tensor
+    height: Tensor
+    width: Tensor
+    mirrored: Tensor
+
+    def of(self, maps: Tensor, side: int | tuple[int, int]) -> Tensor:
+        """Cut the views out of maps (B, C, H, W) and resample them to a side or (rows, columns)."""
+        rows, columns = (side, side) if isinstance(side, int) else side
+        down = filters(self.top, self.height, maps.shape[2], rows).to(maps.device)
+        across = filters(self.left, self.width, maps.shape[3], columns).to(maps.device)
+        mirrored = self.mirrored.to(maps.device)[:, None, None]
+        across = torch.where(mirrored, across.flip(1), across)
+        return down[:, None] @ maps @ across.transpose(1, 2)[:, None]
+
+
+def filters(start: Tensor, length: Tensor, source: int, target: int) -> Tensor:
+    """Return the weights (B, target, source) that resample [start, start + length] of a line.
+
+    Args:
+        start: Where each view begins, (B,), in fractions of the line.
+        length: How long it is, likewise.
+        source: Cells of the line.
+        target: Cells to make of the view.
+
+    Returns:
+        Rows of a triangle filter, as wide as antialiasing needs, that add up to 1.
+    """
+    step = (length * source / target)[:, None, None]
+    centre = start[:, None, None] * source + (torch.arange(target)[None, :, None] + 0.5) * step
+    place = torch.arange(source)[None, None, :] + 0.5
+    # A view outside the line's own cells (half a cell at an edge) repeats the outermost one.
+    centre = centre.clamp(0.5, source - 0.5)
+    weights = (1 - (place - centre).abs() / step.clamp(min=1)).clamp(min=0)
+    return weights / weights.sum(2, keepdim=True)
+
+
+def random_views(
+    count: int,
+    generator: torch.Generator,
+    area: tuple[float, float] = (0.35, 1.0),
+    shape: tuple[float, float] = (3 / 4, 4 / 3),
+    aspect: float = 1.0,
+) -> Views:
+    """Draw views as torchvision's RandomResizedCrop does, half of them mirrored.
+
+    Args:
+        count: How many.
+        generator: Source of all randomness.
+        area: Least and largest share of the picture.
+        shape: Least and largest width over height; the logarithm is uniform.
+        aspect: Width over height of the picture itself.
+    """
+
+    def draw(low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(count, generator=generator)
+
+    size = draw(*area)
+    root = (draw(math.log(shape[0]), math.log(shape[1])).exp() / aspect).sqrt()
+    width = (size.sqrt() * root).clamp(max=1)
+    height = (size.sqrt() / root).clamp(max=1)
+    top, left = draw(0, 1) * (1 - height), draw(0, 1) * (1 - width)
+    return Views(top, left, height, width, draw(0, 1) < 0.5)
+
+
+def whole_views(count: int) -> Views:
+    """Return the whole squares, not mirrored."""
+    zero, one = torch.zeros(count), torch.ones(count)
+    return Views(zero, zero, one, one, torch.zeros(count, dtype=torch.bool))
