@@ -25,6 +25,7 @@ from sge_viz.cli import (
     train,
 )
 from sge_viz.cli.failure import Failure
+from sge_viz.memory import keep_memory
 
 COMMANDS = (
     explain.add,
@@ -68,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # argparse has printed help or what is wrong
         return stop.code if isinstance(stop.code, int) else USAGE
     run: Callable[[argparse.Namespace], int] = arguments.run
+    keep_memory()
     try:
         code = run(arguments)
         sys.stdout.flush()

@@ -1,20 +1,19 @@
-"""`python -m sge_viz train pack | distil | supervised`: make weights."""
+"""`python -m sge_viz train pack | distil | supervised | measure | release`: make weights."""
 
 # ruff: noqa: PLC0415 (slow imports wait until the command runs, so that --help answers at once)
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sge_viz.cli.failure import Failure
+from sge_viz.cli import train_pack, train_weights
 from sge_viz.cli.run_options import first_process, worker_count
+from sge_viz.cli.train_options import chosen_device, failing
 
 if TYPE_CHECKING:
     import torch
@@ -47,28 +46,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     kinds = parser.add_subparsers(metavar="KIND", required=True)
-    _add_pack(kinds)
+    train_pack.add(kinds)
     _add_distil(kinds)
     _add_supervised(kinds)
-
-
-def _add_pack(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = kinds.add_parser("pack", help="prepare pictures and what a teacher sees in them")
-    parser.set_defaults(run=_pack)
-    parser.add_argument("folders", metavar="FOLDER", type=Path, nargs="+", help="pictures")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to pack them")
-    parser.add_argument(
-        "--teacher", choices=("lite0", "lite2"), default="lite2", help="EfficientNet-Lite (lite2)"
-    )
-    parser.add_argument("--side", type=int, default=256, help="pixels of the squares (256)")
-    parser.add_argument(
-        "--hold-out",
-        type=int,
-        default=0,
-        metavar="N",
-        help="pictures to leave out of each folder without ImageNet labels (0)",
-    )
-    parser.add_argument("--device", help="cpu or cuda (default: cuda if there is one)")
+    train_weights.add_measure(kinds)
+    train_weights.add_release(kinds)
 
 
 def _add_distil(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -179,39 +161,6 @@ def _pair(text: str) -> tuple[float, float]:
     return low, high
 
 
-def _pack(arguments: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
-    from sge_viz.memory import keep_memory
-    from sge_viz.training.packing import pack
-    from sge_viz.training.teacher import Teacher, TeacherName
-
-    keep_memory()
-    with _failing(), tqdm(desc="pack", unit="picture", smoothing=0.1) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        packed = pack(
-            arguments.folders,
-            arguments.out,
-            Teacher(TeacherName[arguments.teacher.upper()]),
-            side=arguments.side,
-            hold_out=arguments.hold_out,
-            device=_device(arguments),
-            progress=progress,
-        )
-    for source in packed.sources:
-        for path, reason in source.refused:
-            print(f"sge-viz: {source.name}/{path} was refused: {reason}", file=sys.stderr)
-        print(
-            f"{source.name}: {source.pictures} pictures"
-            f"{' with ImageNet labels' if source.labelled else ''}, {len(source.held_out)} held out"
-        )
-    return 0
-
-
 def _distil(arguments: argparse.Namespace) -> int:
 
     from sge_viz.training.distil import Distillation
@@ -220,7 +169,7 @@ def _distil(arguments: argparse.Namespace) -> int:
     def task(network: Any, settings: Settings, device: torch.device) -> Task:
         return Distillation(network, packed, device)
 
-    with _failing():
+    with failing():
         packed = open_pack(arguments.pack)
         about = {"teacher": packed.teacher, "material": packed.sha256}
         return _train(arguments, "distil", 1000, arguments.images, task, about)
@@ -234,7 +183,7 @@ def _supervised(arguments: argparse.Namespace) -> int:
     def task(network: Any, settings: Settings, device: torch.device) -> Task:
         return Supervised(network, folder, device, worker_count(arguments.workers))
 
-    with _failing():
+    with failing():
         folder = read_folder(arguments.folder)
         images = arguments.images or round(arguments.epochs * len(folder))
         about = {"material": folder.sha256}
@@ -251,14 +200,12 @@ def _train(
 ) -> int:
     import torch
 
-    from sge_viz.memory import keep_memory
     from sge_viz.statistics.team import join
     from sge_viz.training.loop import train
     from sge_viz.training.network import begin, go_on
     from sge_viz.training.release import commit, release
     from sge_viz.training.settings import BadSettings
 
-    keep_memory()
     made_with = commit()
     if arguments.start is None:
         arguments.architecture = arguments.architecture or "sge_resnet50"
@@ -273,7 +220,7 @@ def _train(
         arguments.architecture = name
     settings = _settings(arguments, kind, images, start)
     with join() as team:
-        device = torch.device(_device(arguments))
+        device = torch.device(chosen_device(arguments))
         task = make(network, settings, device)
         with _bar(settings) as tell:
             trained = train(
@@ -287,8 +234,9 @@ def _train(
                 tell=tell,
             )
         if team.rank == 0:
-            card = about | {"commit": made_with, "data": json.dumps(task.sources)}
-            path = release(trained, arguments.out / "weights.safetensors", settings, card)
+            made = {"recipe": settings.text(), "commit": made_with, "data": task.sources}
+            path = arguments.out / "weights.safetensors"
+            release(trained.state_dict(), path, about | made)
             print(f"{settings.images} views learnt: {path}")
     return 0
 
@@ -332,14 +280,6 @@ def _settings(arguments: argparse.Namespace, kind: str, images: int, start: str 
     )
 
 
-def _device(arguments: argparse.Namespace) -> str:
-    import torch
-
-    from sge_viz.statistics.team import local_device
-
-    return local_device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-
-
 @contextmanager
 def _bar(settings: Settings) -> Iterator[Callable[[Report], None]]:
     """Show how far a run is, with views a second, the loss and the time left."""
@@ -365,20 +305,3 @@ def _bar(settings: Settings) -> Iterator[Callable[[Report], None]]:
                 print(f"{done}/{total} views: {text}", file=sys.stderr, flush=True)
 
         yield tell
-
-
-@contextmanager
-def _failing() -> Iterator[None]:
-    """Turn what can go wrong into sentences."""
-    from sge_viz.checkpoints import BadCheckpoint
-    from sge_viz.training.teacher import MissingTeacher
-
-    try:
-        yield
-    except (BadCheckpoint, MissingTeacher) as error:
-        raise Failure(str(error)) from error
-    except ValueError as error:
-        raise Failure(str(error), code=2) from error
-    except OSError as error:
-        name = os.fspath(error.filename) if error.filename else "A file"
-        raise Failure(f"{name}: {error.strerror or error}.") from error

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from sge_viz.capture import Reading, watch
+from sge_viz.sge import SpatialGroupEnhance
 from sge_viz.statistics.folder import Folder, load
 from sge_viz.training.agreement import Agreement, Correlations, agreement
 from sge_viz.training.student import denormalised
@@ -19,25 +19,28 @@ from sge_viz.training.views import whole_views
 DOGS, CATS = slice(151, 269), slice(281, 286)
 """ImageNet's classes of domestic dogs and cats."""
 
+WITHOUT_SGE = 64
+"""Groups of neighbouring channels in a layer without SGE."""
+
 Progress = Callable[[int], None]
 """Called with the number of pictures done."""
 
 
 @dataclass(frozen=True)
 class LayerQuality:
-    """One layer with SGE.
+    """One layer.
 
     Attributes:
-        gate_contrast: Mean over groups and pictures of max - min of the gate over a map.
-        mean_abs_gamma: Mean absolute gamma over the groups.
-        before: Agreement of the channels of a group before SGE.
-        after: The same after SGE.
+        before: Agreement of the channels of a group, before SGE where there is SGE.
+        after: The same after SGE; None without SGE.
+        gate_contrast: Mean over groups and pictures of max - min of the gate over a map; likewise.
+        mean_abs_gamma: Mean absolute gamma over the groups; likewise.
     """
 
-    gate_contrast: float
-    mean_abs_gamma: float
     before: Agreement
-    after: Agreement
+    after: Agreement | None
+    gate_contrast: float | None
+    mean_abs_gamma: float | None
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def layer_quality(
     """Measure layers on evenly spaced pictures of a folder, with the published preprocessing.
 
     Args:
-        model: A network with SGE, on its device.
+        model: A ResNet, on its device. Without SGE its channels are split into 64 groups.
         folder: Pictures.
         layers: Block paths.
         limit: Pictures at most.
@@ -80,36 +83,43 @@ def layer_quality(
         progress: Told how far it is.
 
     Raises:
-        ValueError: A layer has no SGE, or no picture could be read.
+        ValueError: No picture could be read.
     """
-    contrasts: dict[str, list[Tensor]] = {layer: [] for layer in layers}
-    before = {layer: Correlations() for layer in layers}
-    after = {layer: Correlations() for layer in layers}
-    modules = {}
-
-    def receive(reading: Reading) -> None:
-        if reading.sge is None or reading.gate is None:
-            raise ValueError(f"{reading.layer} has no SGE, whose quality could be measured.")
-        gate = reading.gate.float()
-        flat = gate.flatten(2)
-        contrasts[reading.layer].append((flat.amax(2) - flat.amin(2)).cpu())
-        before[reading.layer].add(reading.x)
-        repeats = reading.x.shape[1] // gate.shape[1]
-        after[reading.layer].add(reading.x.float() * gate.repeat_interleave(repeats, 1))
-        modules[reading.layer] = reading.sge
-
-    with watch(model, receive, layers):
+    found = {layer: _Findings() for layer in layers}
+    with watch(model, lambda reading: found[reading.layer].add(reading), layers):
         for _ in _passes(model, folder, limit, batch, workers, progress):
             pass
-    return {
-        layer: LayerQuality(
-            gate_contrast=float(torch.cat(contrasts[layer]).mean()),
-            mean_abs_gamma=float(modules[layer].weight.abs().mean()),
-            before=agreement(before[layer].matrix(), modules[layer].groups),
-            after=agreement(after[layer].matrix(), modules[layer].groups),
+    return {layer: findings.quality() for layer, findings in found.items()}
+
+
+class _Findings:
+    """What is gathered of one layer."""
+
+    def __init__(self) -> None:
+        self._before, self._after = Correlations(), Correlations()
+        self._contrasts: list[Tensor] = []
+        self._sge: SpatialGroupEnhance | None = None
+
+    def add(self, reading: Reading) -> None:
+        self._before.add(reading.x)
+        self._sge = reading.sge
+        if reading.gate is None:
+            return
+        gate = reading.gate.float()
+        self._contrasts.append((gate.amax((2, 3)) - gate.amin((2, 3))).cpu())
+        size = reading.x.shape[1] // gate.shape[1]
+        self._after.add(reading.x.float() * gate.repeat_interleave(size, 1))
+
+    def quality(self) -> LayerQuality:
+        if self._sge is None:
+            return LayerQuality(agreement(self._before.matrix(), WITHOUT_SGE), None, None, None)
+        groups = self._sge.groups
+        return LayerQuality(
+            before=agreement(self._before.matrix(), groups),
+            after=agreement(self._after.matrix(), groups),
+            gate_contrast=float(torch.cat(self._contrasts).mean()),
+            mean_abs_gamma=float(self._sge.weight.abs().mean()),
         )
-        for layer in layers
-    }
 
 
 def pet_quality(
@@ -152,11 +162,6 @@ def pet_quality(
         teacher_met=100 * float(torch.cat(met).mean()),
         teacher_cats_or_dogs=100 * float(torch.cat(teachers).mean()),
     )
-
-
-def plain(quality: LayerQuality | PetQuality) -> dict[str, Any]:
-    """Return the figures as plain values, for JSON."""
-    return asdict(quality)
 
 
 def _dog(logits: Tensor) -> Tensor:

@@ -9,44 +9,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sge_viz import __version__
 from sge_viz.checkpoints.conversion import safetensors_bytes
 from sge_viz.checkpoints.files import written_atomically
-from sge_viz.training.settings import Settings
 
 
 def release(
-    network: nn.Module,
-    out: Path,
-    settings: Settings,
-    about: Mapping[str, Any],
-    *,
-    half: bool = False,
+    tensors: Mapping[str, Tensor], out: Path, card: Mapping[str, Any], *, half: bool = False
 ) -> Path:
-    """Write a network's weights as safetensors, with its card in the metadata.
+    """Write weights as safetensors, with a card in the metadata.
 
     Args:
-        network: The trained network.
-        out: The file to write.
-        settings: How it was trained.
-        about: What else the card says, such as title, data, quality, licence; what is not text is
-            written as JSON.
+        tensors: The network's state.
+        out: The file to write; it appears whole or not at all.
+        card: What is to be known of them, such as title, recipe, quality, licence. What is not text
+            is written as JSON.
         half: Round the weights to half precision.
     """
-    tensors = {name: _kept(tensor, half) for name, tensor in network.state_dict().items()}
-    card: dict[str, Any] = {
-        "format": "pt",
-        "written_by": f"sge-viz {__version__}",
-        "recipe": settings.text(),
-        **about,
-    }
+    kept = {name: _kept(tensor, half) for name, tensor in tensors.items()}
+    full = {"format": "pt", "written_by": f"sge-viz {__version__}"} | dict(card)
     metadata = {
-        key: value if isinstance(value, str) else json.dumps(value) for key, value in card.items()
+        key: value if isinstance(value, str) else json.dumps(value) for key, value in full.items()
     }
-    written_atomically(out, safetensors_bytes(tensors, metadata))
-    return out
+    return written_atomically(out, safetensors_bytes(kept, metadata))
 
 
 def commit() -> str:
@@ -54,9 +41,8 @@ def commit() -> str:
     here = Path(__file__).parent
 
     def git(*words: str) -> str:
-        answer = subprocess.run(
-            ["git", *words], cwd=here, capture_output=True, text=True, check=True
-        )
+        command = ["git", *words]
+        answer = subprocess.run(command, cwd=here, capture_output=True, text=True, check=True)
         return answer.stdout.strip()
 
     try:
