@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from sge_viz.classes import class_name
 from sge_viz.evidence.faithfulness import Faithfulness
 from sge_viz.evidence.ledger import Ledger
 from sge_viz.evidence.outcome import Outcome
 from sge_viz.evidence.summary import Interval
-from sge_viz.explain import Explanation, class_name
+from sge_viz.explain import Explanation
 from sge_viz.render import evidence as figures
 from sge_viz.render.figure_files import figure_bytes
 

@@ -8,30 +8,13 @@ from typing import cast
 
 import torch
 from torch import nn
-from torchvision.models import ResNet50_Weights  # type: ignore[import-untyped]
 
 from sge_viz.capture import UnknownLayerError, capture
 from sge_viz.checkpoints import Card
+from sge_viz.classes import Prediction, top5
 from sge_viz.images import ModelInput, Picture, prepare
 from sge_viz.maps import GroupMaps
 from sge_viz.resnet import Layer, layers
-
-IMAGENET_CLASSES: tuple[str, ...] = tuple(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One class and the probability that the network gives it.
-
-    Attributes:
-        index: The class's place in the network's head, 0-based.
-        label: Its ImageNet name, or "class 17" for a head of another size.
-        probability: Softmax of the logits, in [0, 1].
-    """
-
-    index: int
-    label: str
-    probability: float
 
 
 @dataclass(frozen=True)
@@ -102,20 +85,7 @@ def explain(
     return Explanation(
         input=prepared,
         card=cast(Card, model.card),
-        predictions=_top5(logits[0].float()),
+        predictions=top5(logits[0].float()),
         maps=dict(seen),
         layers={layer.path: layer for layer in layers(model)},
     )
-
-
-def _top5(logits: torch.Tensor) -> tuple[Prediction, ...]:
-    probabilities, indices = logits.softmax(0).topk(min(5, len(logits)))
-    return tuple(
-        Prediction(index, class_name(index, len(logits)), probability)
-        for index, probability in zip(indices.tolist(), probabilities.tolist(), strict=True)
-    )
-
-
-def class_name(index: int, classes: int) -> str:
-    """Name class `index` of a head of `classes` classes: ImageNet's name where it has 1,000."""
-    return IMAGENET_CLASSES[index] if classes == len(IMAGENET_CLASSES) else f"class {index}"

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-import platform
 from typing import Any
 
 import numpy as np
-import PIL
-import torch
-import torchvision  # type: ignore[import-untyped]
 
-import sge_viz
 from sge_viz.explain import Explanation
 from sge_viz.maps import concentration, gate_contrast
+from sge_viz.versions import versions
 
 DEFINITIONS = {
     "before": "Euclidean norm over a group's channels of bn3's output, per position",
@@ -57,14 +53,7 @@ def manifest(explanation: Explanation, layer: str) -> dict[str, Any]:
         "box_in_picture": list(prepared.box),
         "predictions": [vars(prediction) for prediction in explanation.predictions],
         "definitions": DEFINITIONS,
-        "versions": {
-            "sge_viz": sge_viz.__version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
-            "numpy": np.__version__,
-            "pillow": PIL.__version__,
-        },
+        "versions": versions(),
     }
 
 

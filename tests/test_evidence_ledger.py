@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from sge_viz.evidence.classes import UnknownClassError, find, search
+from sge_viz.classes import UnknownClassError, find, search
 from sge_viz.evidence.gradients import approximate_evidence
 from sge_viz.evidence.ledger import ledger, predict
 from sge_viz.evidence.trace import trace

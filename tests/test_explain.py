@@ -15,7 +15,8 @@ from torchvision import models
 from sge_viz import draw, export
 from sge_viz.capture import UnknownLayerError
 from sge_viz.checkpoints import Card, load_model
-from sge_viz.explain import class_name, explain
+from sge_viz.classes import class_name
+from sge_viz.explain import explain
 from sge_viz.images import open_picture, prepare
 from sge_viz.resnet import sge_resnet18
 

@@ -142,7 +142,7 @@ class _Study:
     """One call of the command: what is asked, and what has been found so far."""
 
     def __init__(self, arguments: argparse.Namespace, model: nn.Module) -> None:
-        from sge_viz.evidence.classes import find
+        from sge_viz.classes import find
         from sge_viz.evidence.interventions import acting_on, parse_intervention
         from sge_viz.evidence.trace import group_count, last_block, layer_paths
         from sge_viz.evidence.variants import parse_variant, variant

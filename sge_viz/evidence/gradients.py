@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sge_viz.evidence.classes import ClassLabel, labels
+from sge_viz.classes import ClassLabel, labels
 from sge_viz.evidence.trace import Trace, by_group, rest
 
 

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sge_viz.evidence.classes import ClassLabel, UnknownClassError, labels
+from sge_viz.classes import ClassLabel, UnknownClassError, labels
 from sge_viz.evidence.interventions import Intervention, acting_on, intervened
 from sge_viz.evidence.trace import Junction, Trace, by_group, last_block
 

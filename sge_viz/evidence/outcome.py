@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sge_viz.classes import Prediction, top5
 from sge_viz.evidence.interventions import Intervention, acting_on, intervene, intervened
 from sge_viz.evidence.trace import Trace, blocks, rest
 from sge_viz.evidence.variants import changed_part
-from sge_viz.explain import Prediction, class_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +29,7 @@ class Answer:
     @property
     def top5(self) -> tuple[tuple[Prediction, ...], ...]:
         """The five most probable classes of each picture, best first (fewer in a smaller head)."""
-        count = self.logits.shape[1]
-        values, indices = self.probabilities.topk(min(5, count))
-        return tuple(
-            tuple(Prediction(i, class_name(i, count), p) for i, p in zip(row, ps, strict=True))
-            for row, ps in zip(indices.tolist(), values.tolist(), strict=True)
-        )
+        return tuple(top5(logits) for logits in self.logits)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sge_viz.capture import capture
-from sge_viz.evidence.classes import ClassLabel
+from sge_viz.classes import ClassLabel
 from sge_viz.evidence.gradients import approximate_evidence
 from sge_viz.evidence.ledger import ledger
 from sge_viz.evidence.sharing import shared_copy

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import platform
 from typing import Any
 
 import boost_histogram
-import numpy as np
-import PIL
-import torch
-import torchvision  # type: ignore[import-untyped]
 from torch import nn
 
-import sge_viz
 from sge_viz.resnet import layers
 from sge_viz.statistics.folder import Folder
 from sge_viz.statistics.survey import Outcome
+from sge_viz.versions import versions
 
 PREPROCESSING = (
     "RGB; shorter side resized to 256 px (bilinear), centre crop of 224x224 px; mean (0.485, "
@@ -40,15 +35,7 @@ def provenance(model: nn.Module, folder: Folder, outcome: Outcome) -> dict[str, 
         "preprocessing": PREPROCESSING,
         "job": outcome.job.record(),
         "layers": _titles(model, outcome),
-        "versions": {
-            "sge_viz": sge_viz.__version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
-            "numpy": np.__version__,
-            "boost_histogram": boost_histogram.__version__,
-            "pillow": PIL.__version__,
-        },
+        "versions": versions() | {"boost_histogram": boost_histogram.__version__},
     }
 
 

@@ -10,6 +10,7 @@ import gradio as gr
 from torch import nn
 
 from sge_viz import draw_evidence
+from sge_viz.classes import IMAGENET_CLASSES, class_name
 from sge_viz.evidence.faithfulness import Faithfulness, faithfulness
 from sge_viz.evidence.interventions import (
     OFF,
@@ -23,7 +24,7 @@ from sge_viz.evidence.ledger import ledger
 from sge_viz.evidence.outcome import Outcome, what_if
 from sge_viz.evidence.saliency import saliency
 from sge_viz.evidence.trace import Trace
-from sge_viz.explain import IMAGENET_CLASSES, Explanation, class_name
+from sge_viz.explain import Explanation
 from sge_viz.render.colour import signed_table
 from sge_viz.selection import parse_group
 from sge_viz.ui import texts

@@ -1,11 +1,14 @@
-"""The classes that evidence is asked for: by index, by name, or the network's own first choice."""
+"""The classes of a network's head: their names, its first choices, and how a person names one."""
+
+from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import Tensor
+from torchvision.models import ResNet50_Weights  # type: ignore[import-untyped]
 
-from sge_viz.explain import class_name
+IMAGENET_CLASSES: tuple[str, ...] = tuple(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
 
 
 class UnknownClassError(ValueError):
@@ -23,6 +26,38 @@ class ClassLabel:
 
     index: int
     name: str
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class and the probability that the network gives it.
+
+    Attributes:
+        index: The class's place in the network's head, 0-based.
+        label: Its ImageNet name, or "class 17" for a head of another size.
+        probability: Softmax of the logits, in [0, 1].
+    """
+
+    index: int
+    label: str
+    probability: float
+
+
+def class_name(index: int, classes: int) -> str:
+    """Name class `index` of a head of `classes` classes: ImageNet's name where it has 1,000."""
+    return IMAGENET_CLASSES[index] if classes == len(IMAGENET_CLASSES) else f"class {index}"
+
+
+def top5(logits: Tensor) -> tuple[Prediction, ...]:
+    """Return the five most probable classes of logits (classes,), best first; fewer if there are.
+
+    Probabilities are the softmax of the logits.
+    """
+    probabilities, indices = logits.softmax(0).topk(min(5, len(logits)))
+    return tuple(
+        Prediction(index, class_name(index, len(logits)), probability)
+        for index, probability in zip(indices.tolist(), probabilities.tolist(), strict=True)
+    )
 
 
 def label(index: int, classes: int) -> ClassLabel:
