@@ -32,6 +32,11 @@ class Views:
     width: Tensor
     mirrored: Tensor
 
+    def part(self, rows: slice) -> Views:
+        """Return the views of some rows of the batch."""
+        edges = (self.top, self.left, self.height, self.width, self.mirrored)
+        return Views(*(values[rows] for values in edges))
+
     def of(self, maps: Tensor, side: int | tuple[int, int]) -> Tensor:
         """Cut the views out of maps (B, C, H, W) and resample them to a side or (rows, columns)."""
         rows, columns = (side, side) if isinstance(side, int) else side
@@ -76,17 +81,18 @@ def random_views(
         count: How many.
         generator: Source of all randomness.
         area: Least and largest share of the picture.
-        shape: Least and largest width over height; the logarithm is uniform.
+        shape: Least and largest width over height in pixels; the logarithm is uniform. A view that
+            would not fit takes as much of the picture's own shape as it needs to.
         aspect: Width over height of the picture itself.
     """
 
     def draw(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(count, generator=generator)
 
-    size = draw(*area)
+    side = draw(*area).sqrt()
     root = (draw(math.log(shape[0]), math.log(shape[1])).exp() / aspect).sqrt()
-    width = (size.sqrt() * root).clamp(max=1)
-    height = (size.sqrt() / root).clamp(max=1)
+    root = root.clamp(side, 1 / side)
+    width, height = (side * root).clamp(max=1), (side / root).clamp(max=1)
     top, left = draw(0, 1) * (1 - height), draw(0, 1) * (1 - width)
     return Views(top, left, height, width, draw(0, 1) < 0.5)
 
