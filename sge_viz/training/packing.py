@@ -51,7 +51,7 @@ class Source:
     """One folder of pictures in a pack.
 
     Attributes:
-        name: The folder's last name.
+        name: The end of the folder's path that tells it from the others: mostly its last name.
         pictures: Pictures taken from it.
         labelled: Whether its class folders are ImageNet's.
         held_out: Paths that were kept out, below the folder.
@@ -89,12 +89,12 @@ class Pack:
     @cached_property
     def pictures(self) -> Tensor:
         """The squares, (N, side, side, 3) uint8, read from disk as they are needed."""
-        return _mapped(self.root / PICTURES)
+        return _mapped(self.root / PICTURES)[: len(self)]
 
     @cached_property
     def features(self) -> Tensor:
         """The teacher's features as bytes (see `teacher.to_bytes`), (N, h, w, F) uint8."""
-        return _mapped(self.root / FEATURES)
+        return _mapped(self.root / FEATURES)[: len(self)]
 
     @cached_property
     def classifier(self) -> tuple[Tensor, Tensor]:
@@ -104,7 +104,7 @@ class Pack:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the manifest: the settings and the list of pictures."""
+        """Hash of the manifest, in which the hash of all squares stands."""
         return hashlib.sha256((self.root / MANIFEST).read_bytes()).hexdigest()
 
 
@@ -135,23 +135,34 @@ def pack(
         progress: Told how far it is.
 
     Raises:
-        NotPacked: A folder has no pictures that can be read.
+        NotPacked: No picture can be read, a folder is given twice, or a number is impossible.
+        ValueError: A folder does not exist, or has no pictures.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    (out / MANIFEST).unlink(missing_ok=True)
+    if side < 32 or hold_out < 0:
+        raise NotPacked(
+            f"Squares of {side} pixels with {hold_out} pictures held out cannot be made: the side "
+            "is 32 or more, the number 0 or more."
+        )
+    names = _names(folders)
     lists = [_listed(Path(folder), hold_out) for folder in folders]
     total = sum(len(paths) for _, paths, _, _ in lists)
+    if not total:
+        raise NotPacked(f"All pictures would be held out ({hold_out}): there is nothing to pack.")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MANIFEST).unlink(missing_ok=True)
     pictures = _array(out / PICTURES, (total, side, side, 3))
     features: Bytes | None = None
     labels: list[int] = []
     sources = []
+    content = hashlib.sha256()
     teacher = teacher.to(device).to(memory_format=torch.channels_last)
-    for folder, paths, targets, held_out in lists:
+    for name, (folder, paths, targets, held_out) in zip(names, lists, strict=True):
         refused: list[tuple[str, str]] = []
         before = len(labels)
         for squares, places in _squares(folder, paths, side, batch, refused):
             done = len(labels)
             pictures[done : done + len(squares)] = squares
+            content.update(squares.data)
             seen = _look(teacher, squares, device)
             if features is None:
                 features = _array(out / FEATURES, (total, *seen.shape[1:]))
@@ -161,10 +172,20 @@ def pack(
                 progress(len(labels), total)
         count = len(labels) - before
         known = any(label != UNKNOWN for label in labels[before:])
-        sources.append(Source(folder.root.name, count, known, held_out, tuple(refused)))
+        sources.append(Source(name, count, known, held_out, tuple(refused)))
     if features is None:
         raise NotPacked("None of the pictures can be read: there is nothing to pack.")
-    _finish(out, pictures, features, teacher, sources, labels, side)
+    for array in (pictures, features):
+        assert isinstance(array, np.memmap)
+        array.flush()
+    manifest = {
+        "side": side,
+        "teacher": teacher.name.title,
+        "pictures": content.hexdigest(),
+        "sources": [asdict(source) for source in sources],
+        "labels": labels,
+    }
+    _finish(out, teacher, manifest)
     return open_pack(out)
 
 
@@ -195,6 +216,16 @@ def open_pack(root: str | os.PathLike[str]) -> Pack:
         ) from error
 
 
+def _names(folders: Sequence[Path]) -> list[str]:
+    """Return the shortest ends of the folders' paths that tell all of them apart."""
+    parts = [Path(os.path.abspath(folder)).parts for folder in folders]  # noqa: PTH100
+    for length in range(1, 1 + max(map(len, parts), default=0)):
+        names = ["/".join(part[-length:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    raise NotPacked("Give one or more folders, and each of them once.")
+
+
 def _listed(root: Path, hold_out: int) -> tuple[Folder, list[str], list[int], tuple[str, ...]]:
     """Return a folder, the paths to pack with their labels, and those held out."""
     folder = read_folder(root)
@@ -207,9 +238,13 @@ def _listed(root: Path, hold_out: int) -> tuple[Folder, list[str], list[int], tu
     held: set[str] = set()
     for kind in range(len(kinds)):
         mine = [path for path, own in zip(folder.paths, folder.labels, strict=True) if own == kind]
-        held |= set(sorted(mine, key=lambda path: hashlib.sha256(path.encode()).digest())[:share])
+        held |= set(sorted(mine, key=_lot)[:share])
     paths = [path for path in folder.paths if path not in held]
     return folder, paths, [UNKNOWN] * len(paths), tuple(sorted(held))
+
+
+def _lot(path: str) -> bytes:
+    return hashlib.sha256(path.encode("utf-8", "surrogateescape")).digest()
 
 
 def _squares(
@@ -267,24 +302,8 @@ def _mapped(path: Path) -> Tensor:
     return torch.from_numpy(np.load(path, mmap_mode="c"))
 
 
-def _finish(
-    out: Path,
-    pictures: Bytes,
-    features: Bytes,
-    teacher: Teacher,
-    sources: Sequence[Source],
-    labels: list[int],
-    side: int,
-) -> None:
-    for array in (pictures, features):
-        assert isinstance(array, np.memmap)
-        array.flush()
+def _finish(out: Path, teacher: Teacher, manifest: dict[str, Any]) -> None:
+    """Write what is beside the arrays; the manifest, which makes it a pack, last."""
     layer = teacher.classifier
     np.savez(out / CLASSIFIER, weight=layer.weight.cpu().numpy(), bias=layer.bias.cpu().numpy())
-    manifest = {
-        "side": side,
-        "teacher": teacher.name.title,
-        "sources": [asdict(source) for source in sources],
-        "labels": labels,
-    }
     written_atomically(out / MANIFEST, json.dumps(manifest).encode())
