@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
-from math import cos, pi
+from itertools import accumulate
+from math import cos, inf, pi
 from typing import Any
 
 OPTIMISERS = ("adamw", "sgd")
@@ -88,10 +89,17 @@ class Settings:
                 self.images < 1 or self.batch < 1
             ),
             f"phases whose shares add up to {shares:g} (they must add up to 1)": (
-                abs(shares - 1) > 1e-6 or min((share for _, share in self.phases), default=0) < 0
+                not abs(shares - 1) <= 1e-6 or any(share < 0 for _, share in self.phases)
             ),
             "a phase with a side below 32 pixels": any(side < 32 for side, _ in self.phases),
-            f"the learning rate {self.rate:g} (it must be above 0)": not self.rate > 0,
+            f"the learning rate {self.rate:g} (it must be above 0)": not 0 < self.rate < inf,
+            f"a factor of {self.sge_rate:g} on the rate of gamma and beta (0 or more)": (
+                not 0 <= self.sge_rate < inf
+            ),
+            f"a momentum of {self.momentum:g} (it lies in [0, 1))": not 0 <= self.momentum < 1,
+            f"a weight decay of {self.weight_decay:g} (0 or more)": (
+                not 0 <= self.weight_decay < inf
+            ),
             f"the factor {self.ema:g} of the moving average (it lies in [0, 1))": (
                 not 0 <= self.ema < 1
             ),
@@ -113,14 +121,20 @@ class Settings:
         """Steps in all."""
         return -(-self.images // self.batch)
 
+    def spans(self) -> list[tuple[int, range]]:
+        """Return the side in pixels and the steps of each phase."""
+        ends = [round(end * self.steps) for end in accumulate(share for _, share in self.phases)]
+        ends[-1] = self.steps  # the shares add up to 1, but for rounding
+        begins = [0, *ends]
+        return [
+            (side, range(begin, end))
+            for (side, _), begin, end in zip(self.phases, begins, ends, strict=False)
+        ]
+
     def side(self, step: int) -> int:
         """Return the side in pixels of the views of a step."""
-        end = 0.0
-        for side, share in self.phases:
-            end += share
-            if step < round(end * self.steps):
-                return side
-        return self.phases[-1][0]
+        sides = (side for side, steps in self.spans() if step < steps.stop)
+        return next(sides, self.phases[-1][0])
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate of a step, as a factor on `rate`, in [0, 1]."""
