@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import torch
 import torch.distributed as dist
 
 _PATIENCE = timedelta(days=7)  # a host may have far more left to do than another
@@ -51,12 +52,13 @@ class Team:
 def join() -> Iterator[Team]:
     """Join the processes that torchrun has started; alone without torchrun.
 
-    Only plain values travel between them, so the backend is gloo whatever the networks run on.
+    Plain values and what lies on the CPU travel by gloo; gradients on GPUs by NCCL.
     """
     if not dist.is_torchelastic_launched() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Team()
         return
-    dist.init_process_group("gloo", timeout=_PATIENCE)
+    both = torch.cuda.is_available() and dist.is_nccl_available()
+    dist.init_process_group("cpu:gloo,cuda:nccl" if both else "gloo", timeout=_PATIENCE)
     try:
         yield Team(dist.get_rank(), dist.get_world_size())
     finally:
