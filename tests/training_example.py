@@ -101,6 +101,15 @@ def supervised_settings(**options) -> Settings:
     return small_settings(**usual | options)
 
 
+SGD = small_settings(ema=0.0, optimiser="sgd", rate=0.01)
+
+
+def distillation(packed, network):
+    """A distillation of which all that is random begins alike."""
+    torch.manual_seed(1)
+    return Distillation(network, open_pack(packed), CPU)
+
+
 def run(task, settings, out, **options):
     return train(task, settings, out, CPU, report_every=1, **options)
 
@@ -112,16 +121,15 @@ def together(packed: Path, folder: Path, out: Path, team: Team) -> None:
     def keep(name: str, network: nn.Module) -> None:
         torch.save(network.state_dict(), out / f"{name}-{team.rank}.pt")
 
-    def distillation(network):
-        torch.manual_seed(1)
-        return Distillation(network, open_pack(packed), CPU)
+    def student():
+        return distillation(packed, small_network())
 
     settings = small_settings(ema=0.0)
-    keep("lone", run(distillation(lone_network()), settings, out / "lone", team=team))
-    keep("whole", run(distillation(small_network()), settings, out / "whole", team=team))
+    keep("lone", run(distillation(packed, lone_network()), SGD, out / "lone", team=team))
+    keep("whole", run(student(), settings, out / "whole", team=team))
     begun = {"out": out / "stopped", "team": team}
-    run(distillation(small_network()), settings, stop_after=3, **begun)
-    keep("stopped", run(distillation(small_network()), settings, **begun))
+    run(student(), settings, stop_after=3, **begun)
+    keep("stopped", run(student(), settings, **begun))
     labels = Supervised(lone_network(2), pictures, CPU)
     keep("labels", run(labels, supervised_settings(ema=0.0), out / "labels", team=team))
 

@@ -30,11 +30,20 @@ class Distillation:
         """Prepare a distillation.
 
         Args:
-            network: The student, with ImageNet's 1,000 classes.
+            network: The student, with the teacher's classes.
             pack: What it learns from. It moves to a GPU as a whole where it fits.
             device: Where the network runs.
             weights: How much each part of the loss counts.
+
+        Raises:
+            BadSettings: The network has not as many classes as the teacher.
         """
+        classes = len(pack.classifier[1])
+        if network.fc.out_features != classes:
+            raise BadSettings(
+                f"The network has {network.fc.out_features} classes and the teacher {classes}: "
+                "they must be as many."
+            )
         self.network = network
         self.module: nn.Module = Student(network, pack.classifier, weights)
         self.sources = {source.name: source.pictures for source in pack.sources}
@@ -63,8 +72,10 @@ class Distillation:
         for step in range(first, settings.steps):
             mine = rows[places(len(rows), settings, step, team)]
             side = settings.side(step)
-            random = generator(settings.seed, step, team.rank, 1)
-            views = random_views(len(mine), random, settings.area)
+            random = generator(settings.seed, step, 0, 1)
+            begin = team.rank * len(mine)
+            views = random_views(settings.batch, random, settings.area)
+            views = views.part(slice(begin, begin + len(mine)))
             pictures = views.of(_channels_first(self._rows(self._pictures, mine)) / 255, side)
             features = from_bytes(_channels_first(self._rows(self._features, mine)))
             yield (

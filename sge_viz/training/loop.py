@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,10 +17,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision.models.resnet import ResNet  # type: ignore[import-untyped]
 
 from sge_viz.sge import SpatialGroupEnhance
+from sge_viz.statistics.shards import replacing
 from sge_viz.statistics.team import Team
 from sge_viz.training.optimiser import make_optimiser, set_rate
-from sge_viz.training.settings import Settings
-from sge_viz.training.state import State
+from sge_viz.training.settings import BadSettings, Settings
+from sge_viz.training.state import State, clean
 from sge_viz.training.task import Batch, Task
 
 LOG = "log.jsonl"
@@ -69,29 +71,35 @@ def train(
     Args:
         task: What is learnt.
         settings: How.
-        out: Folder of the run: its state and a log, a JSON object a line.
+        out: Folder of the run: its state and a log, a JSON object a line. All hosts must see it.
         device: Of this process.
         team: The processes of the run.
         material: Hash of what is learnt from; a run goes on only with the same.
         save_every: Seconds between two savings.
         report_every: Steps between two reports.
         tell: Given each report, in the first process.
-        stop_after: Stop (and save) after this many steps; None for the whole run.
+        stop_after: Stop (and save) once this many steps are done; None for the whole run.
 
     Returns:
-        The trained network on its device: the moving average if there is one.
+        The trained network on its device, in eval mode: the moving average if there is one.
 
     Raises:
-        BadSettings: The folder holds another run.
+        BadSettings: The folder holds another run, or hosts do not share it.
     """
     team = team or Team()
     out.mkdir(parents=True, exist_ok=True)
+    if device.index is not None and device.type == "cuda":
+        torch.cuda.set_device(device)
     module = task.module.to(device).to(memory_format=torch.channels_last)
     if settings.compile:
         compile_sge(module)
     average = _averaged(task.network, settings)
     state = State(module, average, make_optimiser(module, settings))
     state.resume(out, settings, material)
+    _agree(team, state.step)
+    if team.rank == 0:
+        clean(out)
+        _shorten_log(out, state.step)
     wrapped: nn.Module = module
     if team.size > 1:
         wrapped = DistributedDataParallel(
@@ -114,12 +122,17 @@ def train(
             if tell is not None:
                 tell(report)
         if time.monotonic() - saved >= save_every and team.rank == 0:
+            watch.stop()
             state.save(out, settings, material)
             saved = time.monotonic()
     if team.rank == 0:
         watch.stop()
         state.save(out, settings, material)
-    return task.network if average is None else average.module
+    team.gather(state.step)  # nobody goes on before it is saved
+    trained: ResNet = task.network if average is None else average.module
+    for part in module.modules():
+        part._compiled_call_impl = None  # what is compiled calls no hooks: capture refuses it
+    return trained.eval()
 
 
 def compile_sge(module: nn.Module) -> None:
@@ -192,7 +205,10 @@ class _Watch:
 
 def _left(settings: Settings, step: int, side: int, speed: float) -> float:
     """Estimate the seconds left: a view's time grows with its number of pixels."""
-    areas = sum((settings.side(later) / side) ** 2 for later in range(step, settings.steps))
+    areas = sum(
+        max(0, steps.stop - max(step, steps.start)) * (later / side) ** 2
+        for later, steps in settings.spans()
+    )
     return areas * settings.batch / speed
 
 
@@ -200,3 +216,29 @@ def _log(out: Path, report: Report) -> None:
     line: dict[str, Any] = vars(report) | {"time": time.time()}
     with (out / LOG).open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
+
+
+def _shorten_log(out: Path, step: int) -> None:
+    """Take out of the log what a killed run did after its last saving: it is done again."""
+    path = out / LOG
+    if not path.exists():
+        return
+    lines = path.read_text("utf-8", errors="replace").splitlines(keepends=True)
+    with replacing(path) as file:
+        file.write("".join(line for line in lines if _step_of(line) <= step).encode())
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, LookupError, TypeError):  # cut short when the machine stopped
+        return math.inf
+
+
+def _agree(team: Team, step: int) -> None:
+    steps = sorted(set(team.gather(step)))
+    if len(steps) > 1:
+        raise BadSettings(
+            f"The processes would begin at different steps ({', '.join(map(str, steps))}): --out "
+            "must be a folder that all hosts share."
+        )

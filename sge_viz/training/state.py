@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ class State:
         if not path.exists():
             return False
         try:
-            values: dict[str, Any] = torch.load(path, "cpu", weights_only=True)
+            values = _read(path)
             begun, learnt = Settings.from_text(values["settings"]), values["material"]
         except Exception as error:  # torch names no class for all that a damaged file may raise
             raise BadSettings(
@@ -88,3 +89,19 @@ class State:
         torch.set_rng_state(values["random"])
         self.step, self.seconds = int(values["step"]), float(values["seconds"])
         return True
+
+
+def clean(folder: Path) -> None:
+    """Remove the states that killed processes left half written."""
+    for path in folder.glob(f".{FILE}-*"):
+        path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read a state, and its checksums, which torch passes over."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"the checksum of {damaged} does not hold")
+    values: dict[str, Any] = torch.load(path, "cpu", weights_only=True)
+    return values

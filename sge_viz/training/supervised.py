@@ -45,6 +45,10 @@ class Supervised:
             ValueError: The folder has no class folders, or the network not as many classes.
         """
         classes = network.fc.out_features
+        if not folder.classes:
+            raise ValueError(
+                f"{folder.root} has no class folders: put each class's pictures into a folder."
+            )
         if len(folder.classes) != classes:
             raise ValueError(
                 f"{folder.root} has {len(folder.classes)} class folders, and the network "
