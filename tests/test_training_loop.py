@@ -96,7 +96,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tasks, tmp_path, kind):
         assert_same(average, task.network)
 
 
-def test_an_sge_resnet18_in_bfloat16_and_compiled_goes_on_too(tasks, tmp_path):
+def test_a_run_in_bfloat16_and_compiled_goes_on_too(tasks, tmp_path):
     """One SGE module is left, so that one graph alone is compiled."""
 
     def task():
