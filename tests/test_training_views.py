@@ -14,6 +14,8 @@ from torchvision.transforms.v2.functional import resized_crop
 from sge_viz.training.views import Views, filters, random_views, whole_views
 
 sizes = st.integers(1, 40)
+several = st.integers(2, 40)
+"""torch's own interpolation of one column with antialiasing is wrong in every row."""
 parts = st.floats(0, 1, width=32)
 
 
@@ -43,11 +45,11 @@ def inner(begin, length, source, target):
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.data(), sizes, sizes, sizes, sizes)
+@given(st.data(), several, several, several, several)
 def test_a_crop_is_torchvisions_away_from_its_edges(data, height, width, rows, columns):
-    top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
-    tall = data.draw(st.integers(1, height - top))
-    wide = data.draw(st.integers(1, width - left))
+    top, left = data.draw(st.integers(0, height - 2)), data.draw(st.integers(0, width - 2))
+    tall = data.draw(st.integers(2, height - top))
+    wide = data.draw(st.integers(2, width - left))
     image = picture(height, width, seed=height * width)
     ours = views_of([(top, left, tall, wide)], height, width).of(image, (rows, columns))
     theirs = resized_crop(image, top, left, tall, wide, [rows, columns], antialias=True)
@@ -64,7 +66,7 @@ def test_most_of_an_ordinary_crop_is_compared():
 
 
 @settings(max_examples=150, deadline=None)
-@given(sizes, sizes, sizes, sizes)
+@given(several, several, several, several)
 def test_the_whole_picture_is_interpolates(height, width, rows, columns):
     image = picture(height, width, 2, seed=height + 50 * width)
     theirs = functional.interpolate(image, (rows, columns), mode="bilinear", antialias=True)
@@ -101,6 +103,12 @@ def test_a_picture_and_a_map_over_it_are_cut_along_the_same_lines(seed, cells):
     reach = max(1 / cells, 1 / 9)  # beyond the edge there is nothing to take the mean with
     away = (wanted > reach) & (wanted < 1 - reach)
     assert away.any() and ((coarse - wanted).abs()[away] < 0.15 / 9).all()
+
+
+def test_one_column_is_resampled_like_any():
+    image = picture(2, 5)[..., :1]
+    narrow, wide = (whole_views(1).of(image.expand(-1, -1, -1, n), (3, n)) for n in (1, 5))
+    torch.testing.assert_close(narrow.expand(-1, -1, -1, 5), wide)
 
 
 @settings(max_examples=100, deadline=None)
