@@ -3,7 +3,8 @@
     python docs/build.py docs/evidence.py
 
 A page is a Python file in the percent format that notebooks and editors know: cells begin with
-`# %%`, or `# %% [markdown]` where all lines are comments. A picture that a cell saves with
+`# %%`, or `# %% [markdown]` where all lines are comments; of a `# %% [hidden]` cell only what it
+prints is shown, as Markdown. A picture that a cell saves with
 `show(data, "name.png")` is written beside the page, in a folder of the page's name.
 """
 
@@ -36,15 +37,20 @@ def build(page: Path) -> Path:
         shown.clear()
         with contextlib.redirect_stdout(printed):
             exec(compile(body, str(page), "exec"), namespace)
-        parts.append(f"```python\n{body}\n```")
-        if printed.getvalue():
-            parts.append(f"```text\n{printed.getvalue().rstrip()}\n```")
+        output = printed.getvalue().rstrip()
+        if "[hidden]" in first:
+            parts.append(output)
+        else:
+            parts.append(f"```python\n{body}\n```")
+            if output:
+                parts.append(f"```text\n{output}\n```")
         parts.extend(shown)
     target = page.with_suffix(".md")
-    target.write_text("\n\n".join(parts) + "\n", "utf-8")
+    target.write_text("\n\n".join(part for part in parts if part) + "\n", "utf-8")
     return target
 
 
 if __name__ == "__main__":
+    sys.path[0] = str(Path.cwd())  # this folder's pages would hide modules of their names
     for argument in sys.argv[1:]:
         print(build(Path(argument)))

@@ -1,6 +1,7 @@
 """Catalogue, loading, the menu, and which file counts as published."""
 
 import dataclasses
+import json
 import shutil
 import socket
 import warnings
@@ -25,6 +26,7 @@ from sge_viz.checkpoints import (
 )
 from sge_viz.checkpoints.architecture import identify
 from sge_viz.checkpoints.files import sha256_of
+from sge_viz.training.settings import Settings
 
 pytest_plugins = ["checkpoint_fixtures"]
 pytestmark = pytest.mark.usefixtures("folder")
@@ -52,10 +54,10 @@ def test_catalogue_states_the_published_figures():
 
 def test_catalogue_is_an_enum_of_frozen_records():
     assert all(isinstance(entry.value, Card) for entry in Catalogue)
-    assert len({entry.value.name for entry in Catalogue}) == len(Catalogue) == 5
+    assert len({entry.value.name for entry in Catalogue}) == len(Catalogue) == 6
     with pytest.raises(dataclasses.FrozenInstanceError):
         BUNDLED.published = True
-    assert not BUNDLED.published and BUNDLED.top1 is None and "stop-gap" in BUNDLED.notes
+    assert not BUNDLED.published and BUNDLED.top1 is None and "not the paper's" in BUNDLED.notes
     assert find("sge_resnet49") is None
 
 
@@ -81,8 +83,12 @@ def test_default_is_the_bundled_file_and_needs_no_network(monkeypatch):
 def test_bundled_file_carries_its_card():
     with safe_open(OWN / BUNDLED.file, "numpy") as file:
         metadata = file.metadata()
-    assert metadata["name"] == BUNDLED.name and metadata["published"] == "false"
-    assert "stop-gap" in metadata["title"] and "71.1% at 224 px" in metadata["measured"]
+    assert metadata["title"] == BUNDLED.title and metadata["published"] == "false"
+    assert Settings.from_text(metadata["recipe"]).architecture == BUNDLED.architecture
+    quality, data = json.loads(metadata["quality"]), json.loads(metadata["data"])
+    assert set(quality["accuracy"]) == {"imagenette", "imagewoof"}
+    assert quality["pets"]["pictures"] == 2000 and set(quality["layers"]) == {"layer3.5", "layer4.2"}
+    assert sum(data.values()) > 50_000 and metadata["commit"] and metadata["licence"]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -165,7 +171,7 @@ def test_device_that_cannot_be_used(device):
 
 def test_sources(folder, state):
     mine = save(state, folder / "mine.pth")
-    assert locate(None) == locate("sge_resnet50_stopgap") == locate(Catalogue.DEFAULT)
+    assert locate(None) == locate(BUNDLED.name) == locate(Catalogue.DEFAULT)
     assert locate("mine.pth") == locate(mine) == locate(str(mine)) == (mine, None)
     assert load_model("mine.pth", "cpu").card.name == "mine.pth"
 
@@ -178,7 +184,7 @@ def test_absent_entry_names_the_command():
 
 @pytest.mark.parametrize("source", ["sge_resnet5", "", "no/such.pth", "x" * 5000, "a\0b"])
 def test_unknown_source(source):
-    assert "sge_resnet50_stopgap" in sentence(source)
+    assert BUNDLED.name in sentence(source)
 
 
 def test_bundled_file_of_the_directory_comes_first(folder, state):

@@ -173,7 +173,7 @@ def test_what_is_recorded_of_a_mirror_holds_no_secret(site, folder, published):
 
 
 def test_bundled_weights_are_there_already():
-    fetched = fetch("sge_resnet50_stopgap")
+    fetched = fetch(Catalogue.DEFAULT.value.name)
     assert not fetched.downloaded and fetched.sha256 == Catalogue.DEFAULT.value.sha256
 
 

@@ -12,9 +12,12 @@ import pytest
 from playwright.sync_api import expect
 from visitor import ASSETS, MAPS
 
+from sge_viz.checkpoints import Catalogue
 from sge_viz.images import open_picture
 from sge_viz.maps import concentration, gate_contrast
 from sge_viz.render.colour import SCALES, colourise, gate_limits, limits
+
+DEFAULT = Catalogue.DEFAULT.value.name
 
 pytestmark = pytest.mark.browser
 
@@ -45,7 +48,7 @@ def test_upload_to_groups_to_detail_to_download(visit, served, tmp_path):
         page.locator("#sge-arrays-save").click()
     waiting.value.save_as(tmp_path / "arrays.npz")
     arrays = np.load(tmp_path / "arrays.npz", allow_pickle=False)
-    explanation = served[0].explain(str(ASSETS / "dog.jpg"), "sge_resnet50_stopgap", "published")
+    explanation = served[0].explain(str(ASSETS / "dog.jpg"), DEFAULT, "published")
     np.testing.assert_array_equal(arrays["after"], explanation.maps["layer3.5"].after[0])
     manifest = json.loads(str(arrays["manifest"]))
     assert manifest["layer"] == "layer3.5"
@@ -64,7 +67,7 @@ def test_browser_holds_the_same_numbers_as_capture(visit, served):
     visitor = visit()
     maps = (
         served[0]
-        .explain(str(ASSETS / "dog.jpg"), "sge_resnet50_stopgap", "published")
+        .explain(str(ASSETS / "dog.jpg"), DEFAULT, "published")
         .maps["layer3.5"]
     )
     for kind in ("before", "gate", "after"):
@@ -271,7 +274,7 @@ def test_two_visitors_at_once_get_their_own_results(visit, served):
         visitor.upload(name, (ASSETS / name).read_bytes())
     for visitor, name in ((first, "raccoon.jpg"), (second, "lion.jpg")):
         visitor.wait_for(name)
-        answer = served[0].explain(str(ASSETS / name), "sge_resnet50_stopgap", "published")
+        answer = served[0].explain(str(ASSETS / name), DEFAULT, "published")
         expected = answer.maps["layer3.5"].before[0].numpy()
         np.testing.assert_allclose(
             visitor.maps("before"), expected, atol=2 * expected.max() / 65535

@@ -8,12 +8,14 @@ from playwright.sync_api import expect
 from safetensors.torch import save_file
 from visitor import ASSETS, Visitor
 
+from sge_viz.checkpoints import Catalogue, available
 from sge_viz.explain import explain
 from sge_viz.images import open_picture
 from sge_viz.matching import match_groups
 from sge_viz.ui import build_page, launch
 
 pytestmark = pytest.mark.browser
+DEFAULT = Catalogue.DEFAULT.value.name
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +30,10 @@ def plain(tmp_path_factory, model):
 @pytest.fixture
 def compared(browser, plain, monkeypatch):
     monkeypatch.setenv("SGE_VIZ_CHECKPOINTS", str(plain))
+    offered = [DEFAULT, "plain.safetensors"]
+    monkeypatch.setattr(
+        "sge_viz.ui.compare.available", lambda: [one for one in available() if one.name in offered]
+    )
     page = build_page()
     _, url, _ = launch(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     visitor = Visitor(browser, url)
@@ -63,7 +69,10 @@ def test_a_group_stands_beside_its_best_match_on_one_scale(compared, model, plai
     expect(page.locator("[data-side='second'] h3")).to_contain_text("group 0")
 
 
-def test_without_other_weights_the_tab_says_how_to_get_some(visit):
+def test_without_other_weights_the_tab_says_how_to_get_some(visit, monkeypatch):
+    monkeypatch.setattr(
+        "sge_viz.ui.compare.available", lambda: [one for one in available() if one.name == DEFAULT]
+    )
     page = visit().page
     page.get_by_role("tab", name="Compare").click()
     expect(page.locator(".sge-refused")).to_contain_text("checkpoints fetch resnet50")

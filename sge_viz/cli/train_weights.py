@@ -20,11 +20,11 @@ def add_measure(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="what to write")
     parser.add_argument(
         "--accuracy",
-        type=Path,
+        type=_named,
         action="append",
         default=[],
-        metavar="FOLDER",
-        help="class folders to name the class of, repeatable",
+        metavar="NAME=FOLDER",
+        help="class folders, and what to call them; repeatable",
     )
     parser.add_argument("--pets", type=Path, metavar="FOLDER", help="pictures in cat and dog")
     parser.add_argument("--teacher", choices=("lite0", "lite2"), default="lite2", help="(lite2)")
@@ -53,6 +53,13 @@ def add_release(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
 
 
+def _named(text: str) -> tuple[str, Path]:
+    name, given, folder = text.partition("=")
+    if not (name and given and folder):
+        raise argparse.ArgumentTypeError("write it as imagenette=FOLDER")
+    return name, Path(folder)
+
+
 def _measure(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict
 
@@ -66,9 +73,9 @@ def _measure(arguments: argparse.Namespace) -> int:
     layers = tuple(arguments.layer or ("layer3.5", "layer4.2"))
     with failing():
         model = load_model(arguments.weights, chosen_device(arguments))
-        for path in arguments.accuracy:
+        for name, path in arguments.accuracy:
             plan = Plan(accuracy=True, channels_last=True)
-            with progress_bar(f"accuracy on {path}") as bar:
+            with progress_bar(f"accuracy on {name}") as bar:
                 result = evaluate(
                     model,
                     read_folder(path),
@@ -79,7 +86,7 @@ def _measure(arguments: argparse.Namespace) -> int:
                 )
             assert result is not None
             values = {"pictures": result.pictures, "top1": result.top1, "top5": result.top5}
-            found.setdefault("accuracy", {})[str(path)] = values
+            found.setdefault("accuracy", {})[name] = values
         if arguments.pets is not None:
             teacher = Teacher(TeacherName[arguments.teacher.upper()])
             pets = pet_quality(
