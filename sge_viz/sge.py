@@ -52,6 +52,7 @@ def spatial_gate(x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: floa
     centred, level = _similarity(y, descriptor)
     std = torch.linalg.vector_norm(centred, dim=2, keepdim=True) / math.sqrt(max(cells - 1, 1))
     scale = weight.view(1, groups, 1) / (std + eps)
+    # On constant maps std stays below 3 roundings of s; less than 16 says nothing of the map.
     scale = scale.masked_fill(std <= 16 * torch.finfo(y.dtype).eps * level, 0)
     scaled = centred * scale if torch.is_grad_enabled() else centred.mul_(scale)
     gate = scaled.add_(bias.view(1, groups, 1)).sigmoid_()
@@ -67,9 +68,9 @@ def _similarity(y: Tensor, descriptor: Tensor) -> tuple[Tensor, Tensor]:
         similarity = (descriptor * (y - descriptor)).sum(2)
         return similarity - similarity.mean(2, keepdim=True), descriptor.square().sum(2)
     batch, groups, size, cells = y.shape
-    if y.is_contiguous():
-        row = descriptor.view(batch * groups, 1, size)
-        products = torch.bmm(row, y.view(batch * groups, size, cells))
+    if y.is_contiguous() or y.device.type != "cpu":
+        row = descriptor.reshape(batch * groups, 1, size)
+        products = torch.bmm(row, y.reshape(batch * groups, size, cells))
     else:
         # channels_last: a product for each picture reads its map as it lies; one for all copies it.
         rows = descriptor.transpose(2, 3)
