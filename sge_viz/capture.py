@@ -219,7 +219,6 @@ class _Tap:
     def __init__(self, receive: Callable[[Reading], None]) -> None:
         self._receive = receive
         self._thread = threading.current_thread()
-        self._gates: dict[str, Tensor] = {}
 
     def starter(
         self, begin: Callable[[tuple[object, ...]], None]
@@ -228,26 +227,21 @@ class _Tap:
 
         def start(_: nn.Module, inputs: tuple[object, ...]) -> None:
             if threading.current_thread() is self._thread:
-                self._gates.clear()
                 begin(inputs)
 
         return start
 
     def attach(self, path: str, module: nn.Module, handles: list[RemovableHandle]) -> None:
-        """Register the hooks of one layer."""
+        """Register the hook of one layer."""
         if isinstance(module, SpatialGroupEnhance):
+            sge = module
 
-            def keep(_: nn.Module, __: tuple[Tensor, ...], gate: Tensor) -> None:
+            # At the gate: a hook on the module would keep the block from working in place.
+            def gated(_: nn.Module, inputs: tuple[Tensor, Tensor], gate: Tensor) -> None:
                 if threading.current_thread() is self._thread:
-                    self._gates[path] = gate
+                    self._hand_over(Reading(path, inputs[1], gate, sge))
 
-            def gated(sge: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> None:
-                if threading.current_thread() is self._thread:
-                    assert isinstance(sge, SpatialGroupEnhance)
-                    self._hand_over(Reading(path, inputs[0], self._gates.pop(path), sge))
-
-            handles.append(module.gate_point.register_forward_hook(keep))
-            handles.append(module.register_forward_hook(gated))
+            handles.append(sge.gate_point.register_forward_hook(gated))
         else:
 
             def plain(_: nn.Module, __: tuple[Tensor, ...], out: Tensor) -> None:
@@ -288,7 +282,7 @@ class _Recorder:
         gate = after = gamma = beta = None
         if sge and reading.gate is not None:
             gate = _keep(reading.gate.expand_as(before))
-            after = gate.abs() * before
+            after = gate.abs().mul_(before)
             gamma, beta = _keep(sge.weight.flatten()), _keep(sge.bias.flatten())
         self.seen._maps.pop(path, None)
         self.seen._maps[path] = GroupMaps(

@@ -15,6 +15,12 @@ DEFAULT_LAYER = "layer3.5"
 """The paper's stage 4 (conv4_x) in a ResNet50, whose maps its Figure 2 shows."""
 
 
+def _enhanced(sge: nn.Module, x: Tensor) -> Tensor:
+    """Return ``sge(x)`` for a block, which needs ``x`` no more."""
+    out: Tensor = sge.enhance_(x) if isinstance(sge, SpatialGroupEnhance) else sge(x)
+    return out
+
+
 class SGEBottleneck(Bottleneck):  # type: ignore[misc]
     """torchvision's bottleneck with SGE after bn3, before the residual is added."""
 
@@ -25,7 +31,7 @@ class SGEBottleneck(Bottleneck):  # type: ignore[misc]
         identity = x if self.downsample is None else self.downsample(x)
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
-        out = self.sge(self.bn3(self.conv3(out)))
+        out = _enhanced(self.sge, self.bn3(self.conv3(out)))
         out += identity
         return self.relu(out)  # type: ignore[no-any-return]
 
@@ -39,7 +45,7 @@ class SGEBasicBlock(BasicBlock):  # type: ignore[misc]
         """Return the block's output for a feature map (B, C, H, W)."""
         identity = x if self.downsample is None else self.downsample(x)
         out = self.relu(self.bn1(self.conv1(x)))
-        out = self.sge(self.bn2(self.conv2(out)))
+        out = _enhanced(self.sge, self.bn2(self.conv2(out)))
         out += identity
         return self.relu(out)  # type: ignore[no-any-return]
 

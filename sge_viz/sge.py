@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 
 _COMPILED_SIZES = 32
 
@@ -48,35 +49,36 @@ def spatial_gate(x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: floa
     y = x.reshape(batch, groups, channels // groups, cells)
     if y.dtype.itemsize < 4:
         y = y.float()
-    descriptor = y.mean(3, keepdim=True)
-    centred, level = _similarity(y, descriptor)
+    centred, total = _similarity(y)
     std = torch.linalg.vector_norm(centred, dim=2, keepdim=True) / math.sqrt(max(cells - 1, 1))
     scale = weight.view(1, groups, 1) / (std + eps)
-    scale = scale.masked_fill(std <= 16 * torch.finfo(y.dtype).eps * level, 0)
+    # On constant maps std stays below 3 roundings of s; less than 16 says nothing of the map.
+    scale = scale.masked_fill_(std <= total * (16 * torch.finfo(y.dtype).eps / cells), 0)
     scaled = centred * scale if torch.is_grad_enabled() else centred.mul_(scale)
     gate = scaled.add_(bias.view(1, groups, 1)).sigmoid_()
     return gate.view(batch, groups, height, width).to(x.dtype)
 
 
-def _similarity(y: Tensor, descriptor: Tensor) -> tuple[Tensor, Tensor]:
-    """Return s_p - mean(s), (B, G, P), and mean(s), (B, G, 1), of ``s_p = <m, y_p>``.
+def _similarity(y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return s_p - mean(s), (B, G, P), and sum(s), (B, G, 1), of ``s_p = <m, y_p>``.
 
-    Here y is (B, G, c, P), and its mean m, the descriptor, (B, G, c, 1); mean(s) is also <m, m>.
+    Here y is (B, G, c, P), and m its mean over the P positions, the descriptor, (B, G, c, 1).
     """
+    batch, groups, size, cells = y.shape
+    descriptor = y.mean(3, keepdim=True)
     if torch.compiler.is_compiling():  # one fused loop, and the better rounding
         similarity = (descriptor * (y - descriptor)).sum(2)
-        return similarity - similarity.mean(2, keepdim=True), descriptor.square().sum(2)
-    batch, groups, size, cells = y.shape
-    if y.is_contiguous():
-        row = descriptor.view(batch * groups, 1, size)
-        products = torch.bmm(row, y.view(batch * groups, size, cells))
+        return similarity - similarity.mean(2, keepdim=True), descriptor.square().sum(2) * cells
+    if y.is_contiguous() or y.device.type != "cpu":
+        row = descriptor.reshape(batch * groups, 1, size)
+        products = torch.bmm(row, y.reshape(batch * groups, size, cells))
     else:
         # channels_last: a product for each picture reads its map as it lies; one for all copies it.
         rows = descriptor.transpose(2, 3)
         products = torch.stack([torch.bmm(row, z) for row, z in zip(rows, y, strict=True)])
     similarity = products.view(batch, groups, cells)
-    mean = similarity.mean(2, keepdim=True)
-    return similarity.sub_(mean), mean
+    total = similarity.sum(2, keepdim=True)
+    return similarity.sub_(total, alpha=1 / cells), total
 
 
 def _check(x: Tensor, groups: int) -> None:
@@ -91,10 +93,13 @@ def _check(x: Tensor, groups: int) -> None:
 
 def _apply_gate(x: Tensor, gate: Tensor) -> Tensor:
     """Multiply every channel of ``x`` by its group's gate, in the memory format of ``x``."""
+    return (_by_group(x, gate.shape[1]) * gate.unsqueeze(2)).flatten(1, 2)
+
+
+def _by_group(x: Tensor, groups: int) -> Tensor:
+    """View (B, C, H, W) as (B, groups, C / groups, H, W)."""
     batch, channels, height, width = x.shape
-    groups = gate.shape[1]
-    y = x.view(batch, groups, channels // groups, height, width)
-    return (y * gate.unsqueeze(2)).flatten(1, 2)
+    return x.view(batch, groups, channels // groups, height, width)
 
 
 _Gate = Callable[[Tensor, Tensor, Tensor, int], Tensor]
@@ -120,17 +125,26 @@ def _compiled_gate(x: Tensor) -> _Gate:
     return _compiled[size]
 
 
+class GatePoint(nn.Module):
+    """Where a module's gate passes through, on its way to the map that it multiplies."""
+
+    def forward(self, gate: Tensor, x: Tensor) -> Tensor:
+        """Return ``gate``, (B, G, H, W); ``x``, (B, C, H, W), is there for hooks to read."""
+        return gate
+
+
 class SpatialGroupEnhance(nn.Module):
     """Let every group of channels sharpen where it fires: ``x * spatial_gate(x)``.
 
     The gate passes through ``gate_point``, a submodule that changes nothing, before it multiplies
-    ``x``. A forward hook there reads the gate, and a gate that the hook returns takes its place.
+    ``x``. A forward hook there reads the gate, and ``x`` beside it in the inputs; a gate that the
+    hook returns takes its place. It must copy what it keeps of ``x``, which the caller may change.
 
     Attributes:
         groups: Number of groups G.
         weight: gamma, shape (1, G, 1, 1), starts at 0.
         bias: beta, shape (1, G, 1, 1), starts at 1, so that every gate starts at 0.731.
-        gate_point: The identity that the gate, shape (B, G, H, W), passes through.
+        gate_point: What the gate, shape (B, G, H, W), passes through unchanged.
     """
 
     def __init__(self, groups: int = 64, *, compile: bool = False) -> None:
@@ -153,13 +167,36 @@ class SpatialGroupEnhance(nn.Module):
         self.compiled = compile
         self.weight = nn.Parameter(torch.zeros(1, groups, 1, 1))
         self.bias = nn.Parameter(torch.ones(1, groups, 1, 1))
-        self.gate_point = nn.Identity()
+        self.gate_point = GatePoint()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x``, (B, C, H, W), times its gate, in the dtype and memory format of ``x``."""
+        return _apply_gate(x, self._gate(x))
+
+    def enhance_(self, x: Tensor) -> Tensor:
+        """Return ``self(x)``, in the place of ``x`` where nothing needs ``x`` afterwards.
+
+        In its place without gradients and without hooks on the module: a map that is written where
+        it was read stays in the cache. The values are those of ``self(x)``, to the last bit.
+        """
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or self._is_watched():
+            out: Tensor = self(x)
+            return out
+        gate = self._gate(x)
+        _by_group(x, self.groups).mul_(gate.unsqueeze(2))
+        return x
+
+    def _gate(self, x: Tensor) -> Tensor:
         compute = _compiled_gate(x) if self.compiled else spatial_gate
-        gate = self.gate_point(compute(x, self.weight, self.bias, self.groups))
-        return _apply_gate(x, gate)
+        gate: Tensor = self.gate_point(compute(x, self.weight, self.bias, self.groups), x)
+        return gate
+
+    def _is_watched(self) -> bool:
+        """Whether hooks want to see a call, or the forward is another than that of this class."""
+        everywhere = _has_any_global_hook()  # type: ignore[no-untyped-call]
+        if everywhere or self._forward_hooks or self._forward_pre_hooks:
+            return True
+        return getattr(self.forward, "__func__", None) is not SpatialGroupEnhance.forward
 
     def extra_repr(self) -> str:
         """Name the settings in the printed module."""

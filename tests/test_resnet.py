@@ -83,6 +83,39 @@ def test_sge_stands_between_the_last_norm_and_the_sum(depth, last):
     torch.testing.assert_close(seen["out"], (seen["enhanced"] + seen["x"]).relu())
 
 
+@pytest.mark.parametrize("depth", [18, 50])
+def test_a_hook_on_sge_changes_no_bit_and_a_replaced_gate_changes_the_answer(depth):
+    torch.manual_seed(0)
+    model = make(depth, num_classes=10).eval()
+    x = torch.randn(2, 3, 64, 64)
+    sges = [module for module in model.modules() if isinstance(module, SpatialGroupEnhance)]
+    for sge in sges:
+        nn.init.normal_(sge.weight)
+    with torch.no_grad():
+        bare = model(x)
+        handles = [sge.register_forward_hook(lambda *_: None) for sge in sges]
+        assert torch.equal(model(x), bare)
+        for handle in handles:
+            handle.remove()
+        with sges[-1].gate_point.register_forward_hook(lambda *args: args[-1] / 2):
+            assert not torch.allclose(model(x), bare)
+        assert torch.equal(model(x), bare)
+    torch.testing.assert_close(model(x), bare)  # with gradients
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_a_network_compiles_and_exports_without_gradients(compile):
+    torch.manual_seed(0)
+    model = sge_resnet18(num_classes=5, compile=compile).eval()
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = model(x)
+        whole = torch.compile(model, fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(whole(x), expected, rtol=1e-4, atol=1e-4)
+        exported = torch.export.export(model, (x,)).module()
+        torch.testing.assert_close(exported(x), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_every_parameter_learns():
     torch.manual_seed(0)
     model = sge_resnet18(num_classes=4).train()

@@ -29,7 +29,7 @@ class UnnormalisedSGE(SpatialGroupEnhance):
             y = by_group(x.to(torch.promote_types(x.dtype, torch.float32)), self.groups)
             similarity = (y * y.mean((3, 4), keepdim=True)).sum(2)
             gate = (self.weight * similarity + self.bias).sigmoid()
-        return _apply_gate(x, self.gate_point(gate.to(x.dtype)))
+        return _apply_gate(x, self.gate_point(gate.to(x.dtype), x))
 
 
 def variant(
