@@ -5,8 +5,8 @@
 #
 # A map shows where a group fires. The next question is: so what? This page goes from a picture to
 # an exact answer, and says at every step what is exact and what is an approximation. It was run for
-# real with the weights that come with the repository; `python docs/build.py docs/evidence.py` runs
-# it again, with whatever weights are the default then.
+# real with those of the two bundled weights that know cats better, the stop-gap;
+# `python docs/build.py docs/evidence.py` runs it again.
 
 # %%
 from sge_viz.checkpoints import load_model
@@ -15,7 +15,7 @@ from sge_viz.evidence.trace import trace
 from sge_viz.explain import explain
 from sge_viz.images import open_picture
 
-model = load_model()
+model = load_model("sge_resnet50_stopgap")
 explanation = explain(model, open_picture("assets/cat.jpg"))
 print(explanation.card.title)
 for one in explanation.predictions:

@@ -65,11 +65,7 @@ def test_upload_to_groups_to_detail_to_download(visit, served, tmp_path):
 
 def test_browser_holds_the_same_numbers_as_capture(visit, served):
     visitor = visit()
-    maps = (
-        served[0]
-        .explain(str(ASSETS / "dog.jpg"), DEFAULT, "published")
-        .maps["layer3.5"]
-    )
+    maps = served[0].explain(str(ASSETS / "dog.jpg"), DEFAULT, "published").maps["layer3.5"]
     for kind in ("before", "gate", "after"):
         expected = getattr(maps, kind)[0].numpy()
         np.testing.assert_allclose(visitor.maps(kind), expected, atol=2 * expected.max() / 65535)

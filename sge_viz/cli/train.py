@@ -221,6 +221,7 @@ def _train(
     settings = _settings(arguments, kind, images, start)
     with join() as team:
         device = torch.device(chosen_device(arguments))
+        torch.manual_seed(settings.seed)  # what is trained beside the network begins alike
         task = make(network, settings, device)
         with _bar(settings) as tell:
             trained = train(

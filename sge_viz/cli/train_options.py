@@ -13,12 +13,21 @@ from sge_viz.cli.failure import Failure
 
 
 def chosen_device(arguments: argparse.Namespace) -> str:
-    """Return the device of this process; by default a GPU if there is one."""
+    """Return the device of this process; by default a GPU if there is one.
+
+    Raises:
+        ValueError: There is no such device here.
+    """
     import torch
 
     from sge_viz.statistics.team import local_device
 
-    return local_device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    name = local_device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"The device {name!r} cannot be used here: choose cpu or cuda.") from error
+    return name
 
 
 @contextmanager

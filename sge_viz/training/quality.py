@@ -118,7 +118,7 @@ class _Findings:
             before=agreement(self._before.matrix(), groups),
             after=agreement(self._after.matrix(), groups),
             gate_contrast=float(torch.cat(self._contrasts).mean()),
-            mean_abs_gamma=float(self._sge.weight.abs().mean()),
+            mean_abs_gamma=float(self._sge.weight.detach().abs().mean()),
         )
 
 
@@ -183,13 +183,14 @@ def _passes(
     count = min(limit, len(folder))
     places = [index * len(folder) // count for index in range(count)]
     rows = [places[first : first + batch] for first in range(0, count, batch)]
-    done = 0
+    done = seen = 0
     for found, pictures, refused in load(folder, rows, workers):
         done += len(found) + len(refused)
         if len(found):
             inputs = pictures.to(device)
+            seen += len(found)
             yield found, inputs, model(inputs)
         if progress is not None:
             progress(done)
-    if not done:
+    if not seen:
         raise ValueError(f"No picture of {folder.root} could be read.")

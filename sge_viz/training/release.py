@@ -27,8 +27,16 @@ def release(
         card: What is to be known of them, such as title, recipe, quality, licence. What is not text
             is written as JSON.
         half: Round the weights to half precision.
+
+    Raises:
+        ValueError: A weight is too large for half precision.
     """
     kept = {name: _kept(tensor, half) for name, tensor in tensors.items()}
+    for name, tensor in kept.items():
+        if not tensor.isfinite().all():
+            raise ValueError(
+                f"{name} holds numbers that are not finite: do without half precision."
+            )
     full = {"format": "pt", "written_by": f"sge-viz {__version__}"} | dict(card)
     metadata = {
         key: value if isinstance(value, str) else json.dumps(value) for key, value in full.items()
