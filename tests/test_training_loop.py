@@ -330,16 +330,28 @@ def test_a_distilled_batch_is_pictures_with_what_the_teacher_sees_there(tasks):
         assert pictures.shape[2] == 32 * features.shape[2] and features.shape[1] == 8
         assert pictures.min() > -1e-5 and pictures.max() < 1 + 1e-5
         assert float(share) == pytest.approx(0.3)
-        assert ((labels == -1) | (labels == 207) | (labels == 281)).all()
+        assert all(pair in ([0, 999], [207, 207], [281, 281]) for pair in labels.tolist())
         sizes.append(pictures.shape[2])
     assert sizes == [32] * 3 + [64] * 3
+
+
+def test_blurred_views_lie_on_the_same_places(tasks):
+    task, settings = tasks["distil"]()
+    for sharp, soft in zip(
+        batches(task, settings), batches(task, replace(settings, blur=1.0)), strict=True
+    ):
+        assert all(torch.equal(one, other) for one, other in zip(sharp[1:], soft[1:], strict=True))
+        roughness = [pictures.diff(dim=3).abs().mean((1, 2, 3)) for pictures in (sharp[0], soft[0])]
+        assert (roughness[1] <= roughness[0] + 1e-4).all() and sum(roughness[1] < roughness[0]) > 1
+        torch.testing.assert_close(sharp[0].mean((2, 3)), soft[0].mean((2, 3)), atol=0.1, rtol=0)
 
 
 def test_a_source_can_be_shown_more_often(tasks):
     task, settings = tasks["distil"](batch=LABELLED * 3 + OTHERS, images=1)
     assert task.sources == {"known": LABELLED, "wild": OTHERS}
     [(_, _, labels, _)] = batches(task, replace(settings, repeats=(("known", 3),)))
-    assert (labels >= 0).sum() == 3 * LABELLED and (labels < 0).sum() == OTHERS
+    known = labels[:, 0] == labels[:, 1]
+    assert known.sum() == 3 * LABELLED and (~known).sum() == OTHERS
     with pytest.raises(BadSettings, match="no source 'dogs' in the pack: it has known, wild"):
         batches(task, replace(settings, repeats=(("dogs", 2),)))
 

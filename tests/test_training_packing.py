@@ -44,7 +44,7 @@ def test_folders_named_by_wordnet_ids_give_labels_and_no_others(folders, tmp_pat
     made = packed_by(
         folders, tmp_path / "out", teacher, progress=lambda done, all: told.append((done, all))
     )
-    assert made.labels.tolist() == [7] * 3 + [281] * 2 + [-1] * 19
+    assert made.labels.tolist() == [[7, 7]] * 3 + [[281, 281]] * 2 + [[0, 999]] * 19
     assert [(s.name, s.pictures, s.labelled) for s in made.sources] == [
         ("known", 5, True),
         ("pets", 14, False),
@@ -55,10 +55,25 @@ def test_folders_named_by_wordnet_ids_give_labels_and_no_others(folders, tmp_pat
     assert told[-1] == (24, 24) and told == sorted(told)
 
 
+def test_a_folder_name_can_tell_the_classes_that_its_pictures_can_show(tmp_path, teacher):
+    write_pictures(tmp_path / "pets" / "train", {"Cat": 2, "fish": 1})
+    means = {"cat": (281, 285), "dog": (151, 268)}
+    made = packed_by([tmp_path / "pets"], tmp_path / "out", teacher, means=means)
+    assert made.labels.tolist() == [[281, 285]] * 2 + [[0, 999]]
+    assert made.sources[0].labelled
+
+
+@pytest.mark.parametrize("classes", [(5, 4), (-1, 3), (0, 1000)])
+def test_a_folder_name_that_cannot_mean_such_classes_is_refused(tmp_path, teacher, classes):
+    write_pictures(tmp_path / "cat", {"cat": 1})
+    with pytest.raises(NotPacked, match="cat cannot mean the classes"):
+        packed_by([tmp_path / "cat"], tmp_path / "out", teacher, means={"cat": classes})
+
+
 def test_one_odd_folder_leaves_the_whole_source_without_labels(tmp_path, teacher):
     write_pictures(tmp_path / "mixed", {IDS[1]: 2, "other": 2})
     made = packed_by([tmp_path / "mixed"], tmp_path / "out", teacher)
-    assert made.labels.tolist() == [-1] * 4
+    assert made.labels.tolist() == [[0, 999]] * 4
 
 
 def test_what_is_kept_is_the_square_and_what_the_teacher_sees_in_it(folders, tmp_path, teacher):

@@ -37,10 +37,10 @@ def naive_loss(student, maps, features, labels, share):
     projected, offset = values(student.projection.weight), values(student.projection.bias)
     judge, judge_bias = values(student.teacher_weight), values(student.teacher_bias)
     pooled, dense, cosines = [], [], []
-    for z, f, label in zip(maps, features, labels.tolist(), strict=True):
+    for z, f, (first, last) in zip(maps, features, labels.tolist(), strict=True):
         target = softmax(judge @ f.mean((1, 2)) + judge_bias)
-        if label >= 0:
-            target = (1 - share) * target + share * np.eye(len(target))[label]
+        among = np.array([t if first <= k <= last else 0 for k, t in enumerate(target)])
+        target = (1 - share) * target + share * among / among.sum()
         pooled.append(divergence(target, weight @ z.mean((1, 2)) + bias))
         for row in range(z.shape[1]):
             for column in range(z.shape[2]):
@@ -63,7 +63,7 @@ def student():
 @pytest.fixture
 def batch():
     torch.manual_seed(4)
-    labels = torch.tensor([3, -1, 10, 0])
+    labels = torch.tensor([[3, 3], [0, 999], [2, 6], [0, 0]])
     return torch.rand(4, 3, 64, 96), torch.rand(4, FEATURES, 2, 3) * 6, labels
 
 
@@ -78,18 +78,19 @@ def test_the_loss_is_the_naive_one(student, batch, share):
     assert min(wanted.values()) > 0.01
 
 
-def test_a_label_counts_only_where_it_is_known(student, batch):
+def test_one_possible_class_is_a_label_and_all_classes_are_none(student, batch):
     student.eval()
     pictures, features, labels = batch
 
     def pooled(labels, share):
         return student(pictures, features, labels, share)["pooled"].item()
 
-    unknown = torch.full_like(labels, -1)
-    assert pooled(unknown, 0.7) == pooled(unknown, 0.0) == pooled(labels, 0.0)
-    assert pooled(labels, 0.7) != pooled(labels, 0.0)
-    other = torch.tensor([3, -5, 10, 0])
-    assert pooled(other, 0.7) == pooled(labels, 0.7)
+    unknown = torch.tensor([[0, 999]] * 4)
+    assert pooled(unknown, 0.7) == pytest.approx(pooled(unknown, 0.0), rel=1e-6)
+    assert pooled(unknown, 0.0) == pooled(labels, 0.0) != pooled(labels, 0.7)
+    known = torch.tensor([[3, 3]] * 4)
+    scores = student.network(normalised(pictures)).log_softmax(1)
+    assert pooled(known, 1.0) == pytest.approx(-scores[:, 3].mean().item(), rel=1e-5)
 
 
 def test_the_parts_have_their_weights(student, batch):
@@ -109,7 +110,7 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn():
         student.projection.bias.zero_()
         pictures = torch.rand(2, 3, 64, 64)
         maps = last_map(network, normalised(pictures))
-        found = student(pictures, maps, torch.full((2,), -1), torch.tensor(0.5))
+        found = student(pictures, maps, torch.tensor([[0, 999]] * 2), torch.tensor(0.5))
     assert all(abs(value.item()) < 1e-5 for value in found.values())
 
 

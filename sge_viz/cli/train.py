@@ -62,8 +62,9 @@ def _add_distil(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--label-share",
         type=float,
         default=0.5,
-        help="share of a known label in the target; the rest is the teacher's (0.5)",
+        help="share of what is known of a label in the target; the rest is the teacher's (0.5)",
     )
+    parser.add_argument("--blur", type=float, default=0.0, help="share of blurred views (0)")
     parser.add_argument(
         "--repeat",
         action="append",
@@ -275,6 +276,7 @@ def _settings(arguments: argparse.Namespace, kind: str, images: int, start: str 
         label_share=getattr(arguments, "label_share", 0.0),
         repeats=tuple(getattr(arguments, "repeat", ())),
         area=arguments.area,
+        blur=getattr(arguments, "blur", 0.0),
         seed=arguments.seed,
         precision=arguments.precision,
         compile=not arguments.no_compile,

@@ -28,7 +28,24 @@ def add(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="N",
         help="pictures to leave out of each folder without ImageNet labels (0)",
     )
+    parser.add_argument(
+        "--means",
+        action="append",
+        default=[],
+        type=_classes,
+        metavar="FOLDER=FIRST-LAST",
+        help="pictures in a folder of this name show one of these ImageNet classes, repeatable "
+        "(cat=281-285)",
+    )
     parser.add_argument("--device", help="cpu or cuda (default: cuda if there is one)")
+
+
+def _classes(text: str) -> tuple[str, tuple[int, int]]:
+    name, _, classes = text.rpartition("=")
+    first, _, last = classes.partition("-")
+    if not name or not first.isdecimal() or not last.isdecimal():
+        raise argparse.ArgumentTypeError("write it as cat=281-285")
+    return name.lower(), (int(first), int(last))
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -49,6 +66,7 @@ def _run(arguments: argparse.Namespace) -> int:
             Teacher(TeacherName[arguments.teacher.upper()]),
             side=arguments.side,
             hold_out=arguments.hold_out,
+            means=dict(arguments.means),
             device=chosen_device(arguments),
             progress=progress,
         )
@@ -57,6 +75,6 @@ def _run(arguments: argparse.Namespace) -> int:
             print(f"sge-viz: {source.name}/{path} was refused: {reason}", file=sys.stderr)
         print(
             f"{source.name}: {source.pictures} pictures"
-            f"{' with ImageNet labels' if source.labelled else ''}, {len(source.held_out)} held out"
+            f"{' with labels' if source.labelled else ''}, {len(source.held_out)} held out"
         )
     return 0

@@ -15,7 +15,7 @@ from sge_viz.training.settings import BadSettings, Settings
 from sge_viz.training.student import Student, Weights
 from sge_viz.training.task import Batch, generator, places
 from sge_viz.training.teacher import from_bytes
-from sge_viz.training.views import random_views
+from sge_viz.training.views import random_softness, random_views
 
 _STRIDE = 32
 _ROOM = 0.8  # share of a GPU's free memory that pictures may take
@@ -75,8 +75,11 @@ class Distillation:
             random = generator(settings.seed, step, 0, 1)
             begin = team.rank * len(mine)
             views = random_views(settings.batch, random, settings.area)
-            views = views.part(slice(begin, begin + len(mine)))
-            pictures = views.of(_channels_first(self._rows(self._pictures, mine)) / 255, side)
+            rows_of_team = slice(begin, begin + len(mine))
+            softness = random_softness(settings.batch, random, settings.blur)[rows_of_team]
+            views = views.part(rows_of_team)
+            squares = _channels_first(self._rows(self._pictures, mine)) / 255
+            pictures = views.of(squares, side, softness)
             features = from_bytes(_channels_first(self._rows(self._features, mine)))
             yield (
                 pictures.contiguous(memory_format=torch.channels_last),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -39,7 +39,12 @@ MANIFEST, PICTURES, FEATURES, CLASSIFIER = (
     "features.npy",
     "classifier.npz",
 )
-UNKNOWN = -1
+CLASSES = 1000
+Classes = tuple[int, int]
+"""The first and the last of the ImageNet classes that a picture can show."""
+
+
+_ANY: Classes = (0, CLASSES - 1)
 
 
 class NotPacked(ValueError):  # noqa: N818 - the text is the sentence a person reads
@@ -53,7 +58,7 @@ class Source:
     Attributes:
         name: The end of the folder's path that tells it from the others: mostly its last name.
         pictures: Pictures taken from it.
-        labelled: Whether its class folders are ImageNet's.
+        labelled: Whether something is known of what its pictures show.
         held_out: Paths that were kept out, below the folder.
         refused: (path, reason) of pictures that cannot be read.
     """
@@ -74,7 +79,8 @@ class Pack:
         side: Pixels of each square.
         teacher: Name of the teacher.
         sources: Where they come from.
-        labels: Each picture's ImageNet class, (N,) int64; -1 where it is not known.
+        labels: First and last ImageNet class that each picture can show, (N, 2) int64; all of
+            them where nothing is known.
     """
 
     root: Path
@@ -115,13 +121,15 @@ def pack(
     *,
     side: int = 256,
     hold_out: int = 0,
+    means: Mapping[str, Classes] | None = None,
     device: str = "cpu",
     batch: int = 64,
     progress: Progress | None = None,
 ) -> Pack:
     """Pack all pictures of some folders.
 
-    Class folders named by WordNet id give ImageNet labels; other pictures have none.
+    Class folders named by WordNet id give ImageNet labels. Of other pictures is known what
+    `means` says of the folder they lie in.
 
     Args:
         folders: Where the pictures are.
@@ -130,6 +138,7 @@ def pack(
         side: Pixels of the squares: the shorter side is resized to it, the centre is cut out.
         hold_out: Pictures kept out of each folder without labels, and listed: of each of its
             sub-folders an equal number, chosen by the hash of their paths.
+        means: The classes that pictures in a folder of some name, in lower case, can show.
         device: Where the teacher runs.
         batch: Pictures a pass.
         progress: Told how far it is.
@@ -144,7 +153,8 @@ def pack(
             "is 32 or more, the number 0 or more."
         )
     names = _names(folders)
-    lists = [_listed(Path(folder), hold_out) for folder in folders]
+    _check(means := means or {})
+    lists = [_listed(Path(folder), hold_out, means) for folder in folders]
     total = sum(len(paths) for _, paths, _, _ in lists)
     if not total:
         raise NotPacked(f"All pictures would be held out ({hold_out}): there is nothing to pack.")
@@ -152,7 +162,7 @@ def pack(
     (out / MANIFEST).unlink(missing_ok=True)
     pictures = _array(out / PICTURES, (total, side, side, 3))
     features: Bytes | None = None
-    labels: list[int] = []
+    labels: list[Classes] = []
     sources = []
     content = hashlib.sha256()
     teacher = teacher.to(device).to(memory_format=torch.channels_last)
@@ -171,7 +181,7 @@ def pack(
             if progress is not None:
                 progress(len(labels), total)
         count = len(labels) - before
-        known = any(label != UNKNOWN for label in labels[before:])
+        known = any(label != _ANY for label in labels[before:])
         sources.append(Source(name, count, known, held_out, tuple(refused)))
     if features is None:
         raise NotPacked("None of the pictures can be read: there is nothing to pack.")
@@ -208,7 +218,9 @@ def open_pack(root: str | os.PathLike[str]) -> Pack:
             )
             for entry in manifest["sources"]
         )
-        labels = torch.tensor(manifest["labels"], dtype=torch.int64)
+        labels = torch.tensor(manifest["labels"], dtype=torch.int64).view(-1, 2)
+        if len(labels) != sum(source.pictures for source in sources):
+            raise ValueError("another number of labels than of pictures")
         return Pack(root, int(manifest["side"]), str(manifest["teacher"]), sources, labels)
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise NotPacked(
@@ -226,13 +238,24 @@ def _names(folders: Sequence[Path]) -> list[str]:
     raise NotPacked("Give one or more folders, and each of them once.")
 
 
-def _listed(root: Path, hold_out: int) -> tuple[Folder, list[str], list[int], tuple[str, ...]]:
+def _check(means: Mapping[str, Classes]) -> None:
+    for name, (first, last) in means.items():
+        if not 0 <= first <= last < CLASSES:
+            raise NotPacked(
+                f"{name} cannot mean the classes {first} to {last}: they go from 0 to "
+                f"{CLASSES - 1}, the first of them before the last."
+            )
+
+
+def _listed(
+    root: Path, hold_out: int, means: Mapping[str, Classes]
+) -> tuple[Folder, list[str], list[Classes], tuple[str, ...]]:
     """Return a folder, the paths to pack with their labels, and those held out."""
     folder = read_folder(root)
     place = {name: index for index, name in enumerate(wordnet_ids())}
     if folder.classes and all(name in place for name in folder.classes):
         names = [folder.classes[index] for index in folder.labels]
-        return folder, list(folder.paths), [place[name] for name in names], ()
+        return folder, list(folder.paths), [(place[name], place[name]) for name in names], ()
     kinds = folder.classes or ("",)
     share = hold_out // len(kinds)
     held: set[str] = set()
@@ -240,7 +263,8 @@ def _listed(root: Path, hold_out: int) -> tuple[Folder, list[str], list[int], tu
         mine = [path for path, own in zip(folder.paths, folder.labels, strict=True) if own == kind]
         held |= set(sorted(mine, key=_lot)[:share])
     paths = [path for path in folder.paths if path not in held]
-    return folder, paths, [UNKNOWN] * len(paths), tuple(sorted(held))
+    labels = [means.get((root / path).parent.name.lower(), _ANY) for path in paths]
+    return folder, paths, labels, tuple(sorted(held))
 
 
 def _lot(path: str) -> bytes:

@@ -38,9 +38,10 @@ class Settings:
         milestones: Shares of the views after which "steps" takes its steps.
         warm_up: Share of the views over which the rate rises from 0.
         ema: Factor of the moving average of the weights a step; 0 keeps the last weights.
-        label_share: Share of the known labels in the targets of a distillation.
+        label_share: Share of what is known of the labels in the targets of a distillation.
         repeats: (source, times): sources whose pictures a pass shows more than once.
         area: Least and largest share of the picture in a view.
+        blur: Share of the views of a distillation that are blurred.
         seed: Of everything random.
         precision: "bfloat16" (autocast) or "float32".
         compile: Whether SGE is compiled.
@@ -64,6 +65,7 @@ class Settings:
     label_share: float = 0.5
     repeats: tuple[tuple[str, int], ...] = ()
     area: tuple[float, float] = (0.35, 1.0)
+    blur: float = 0.0
     seed: int = 0
     precision: str = "bfloat16"
     compile: bool = True
@@ -105,6 +107,9 @@ class Settings:
             ),
             f"a label share of {self.label_share:g} (it lies in [0, 1])": (
                 not 0 <= self.label_share <= 1
+            ),
+            f"a share of {self.blur:g} of blurred views (it lies in [0, 1])": (
+                not 0 <= self.blur <= 1
             ),
             f"a warm-up of {self.warm_up:g} (it lies in [0, 1))": not 0 <= self.warm_up < 1,
             "a source to be shown less than once": any(times < 1 for _, times in self.repeats),

@@ -59,9 +59,9 @@ class Student(nn.Module):
             pictures: Views (B, 3, H, W) in [0, 1].
             features: The teacher's features of the same views, (B, F, h, w), with h, w the cells of
                 the student's last map.
-            labels: ImageNet classes (B,); negative where the label is not known.
-            label_share: Share of the label in a picture's target, in [0, 1]; the rest is the
-                teacher's.
+            labels: First and last ImageNet class that each picture can show, (B, 2).
+            label_share: Share, in [0, 1], of the teacher's scores among those classes alone in a
+                picture's target; the rest are its scores among all.
 
         Returns:
             "loss", which is minimised, and its parts without their weights.
@@ -109,11 +109,11 @@ def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def _target(logits: Tensor, labels: Tensor, share: float) -> Tensor:
-    """Mix the teacher's probabilities with the labels that are known."""
-    scores = logits.softmax(-1)
-    known = (labels >= 0)[:, None]
-    truth = functional.one_hot(labels.clamp(min=0), scores.shape[1])
-    return torch.where(known, (1 - share) * scores + share * truth, scores)
+    """Mix the teacher's probabilities with those among the classes that a picture can show."""
+    classes = torch.arange(logits.shape[1], device=logits.device)
+    possible = (classes >= labels[:, :1]) & (classes <= labels[:, 1:])
+    among = logits.masked_fill(~possible, -torch.inf).softmax(-1)
+    return (1 - share) * logits.softmax(-1) + share * among
 
 
 def _divergence(logits: Tensor, target: Tensor) -> Tensor:

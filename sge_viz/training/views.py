@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_SOFTEST = 2.5
+
 
 @dataclass(frozen=True)
 class Views:
@@ -37,17 +39,27 @@ class Views:
         edges = (self.top, self.left, self.height, self.width, self.mirrored)
         return Views(*(values[rows] for values in edges))
 
-    def of(self, maps: Tensor, side: int | tuple[int, int]) -> Tensor:
-        """Cut the views out of maps (B, C, H, W) and resample them to a side or (rows, columns)."""
+    def of(
+        self, maps: Tensor, side: int | tuple[int, int], softness: Tensor | None = None
+    ) -> Tensor:
+        """Cut the views out of maps and resample them.
+
+        Args:
+            maps: What the views lie on, (B, C, H, W).
+            side: Rows and columns of the result, or a pair of them.
+            softness: How much wider than needed the filters are, (B,) at least 1: above 1 blurs.
+        """
         rows, columns = (side, side) if isinstance(side, int) else side
-        down = filters(self.top, self.height, maps.shape[2], rows).to(maps.device)
-        across = filters(self.left, self.width, maps.shape[3], columns).to(maps.device)
+        down = filters(self.top, self.height, maps.shape[2], rows, softness).to(maps.device)
+        across = filters(self.left, self.width, maps.shape[3], columns, softness).to(maps.device)
         mirrored = self.mirrored.to(maps.device)[:, None, None]
         across = torch.where(mirrored, across.flip(1), across)
         return down[:, None] @ maps @ across.transpose(1, 2)[:, None]
 
 
-def filters(start: Tensor, length: Tensor, source: int, target: int) -> Tensor:
+def filters(
+    start: Tensor, length: Tensor, source: int, target: int, softness: Tensor | None = None
+) -> Tensor:
     """Return the weights (B, target, source) that resample [start, start + length] of a line.
 
     Args:
@@ -55,6 +67,7 @@ def filters(start: Tensor, length: Tensor, source: int, target: int) -> Tensor:
         length: How long it is, likewise.
         source: Cells of the line.
         target: Cells to make of the view.
+        softness: Factors on the filters' widths, (B,); None for 1.
 
     Returns:
         Rows of a triangle filter, as wide as antialiasing needs, that add up to 1.
@@ -64,7 +77,8 @@ def filters(start: Tensor, length: Tensor, source: int, target: int) -> Tensor:
     place = torch.arange(source)[None, None, :] + 0.5
     # A view outside the line's own cells (half a cell at an edge) repeats the outermost one.
     centre = centre.clamp(0.5, source - 0.5)
-    weights = (1 - (place - centre).abs() / step.clamp(min=1)).clamp(min=0)
+    width = step if softness is None else step * softness[:, None, None]
+    weights = (1 - (place - centre).abs() / width.clamp(min=1)).clamp(min=0)
     return weights / weights.sum(2, keepdim=True)
 
 
@@ -95,6 +109,16 @@ def random_views(
     width, height = (side * root).clamp(max=1), (side / root).clamp(max=1)
     top, left = draw(0, 1) * (1 - height), draw(0, 1) * (1 - width)
     return Views(top, left, height, width, draw(0, 1) < 0.5)
+
+
+def random_softness(count: int, generator: torch.Generator, share: float) -> Tensor:
+    """Draw how soft views are, (B,): a share of them from 1 to 2.5, the logarithm uniform.
+
+    Collections differ in sharpness; a network must not take that for what their pictures show.
+    """
+    soft = torch.rand(count, generator=generator) < share
+    factors = _SOFTEST ** torch.rand(count, generator=generator)
+    return torch.where(soft, factors, torch.ones(()))
 
 
 def whole_views(count: int) -> Views:
