@@ -3,7 +3,7 @@
 Both go over the same pictures with the same worker processes and the same batch, in turns, so that
 whatever else the machine does meets both. Needs no data: it draws its own JPEG files.
 
-    python -m benchmarks.dataset [--pictures 192] [--rounds 3] [--folder FOLDER]
+    python -m benchmarks.dataset [--pictures 384] [--rounds 3] [--folder FOLDER]
 """
 
 import argparse
@@ -53,7 +53,7 @@ def main() -> None:
     """Print the ratio of throughputs for the default layers and for all of them."""
     keep_memory()  # as the shell and the page do
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=192)
+    parser.add_argument("--pictures", type=int, default=384)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--workers", type=int, default=2)

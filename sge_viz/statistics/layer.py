@@ -153,7 +153,8 @@ class LayerStatistics:
             parts[f"norm_{side}"] = (of["mean_norm"], of["norm_variance"] * cells, norms[side])
         for name, (means, m2, maps) in parts.items():
             count = np.full(means.shape, cells, np.int64)
-            low, high = (t.double().numpy() for t in maps.aminmax(dim=-1))
+            # Each alone is vectorised, which aminmax is not.
+            low, high = (t.double().numpy() for t in (maps.amin(-1), maps.amax(-1)))
             one_by_one = Moments(count, means, m2, low, high)
             for label in np.unique(pictures.labels):
                 rows = pictures.labels == label
