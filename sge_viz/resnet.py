@@ -15,9 +15,12 @@ DEFAULT_LAYER = "layer3.5"
 """The paper's stage 4 (conv4_x) in a ResNet50, whose maps its Figure 2 shows."""
 
 
-def _enhanced(sge: nn.Module, x: Tensor) -> Tensor:
-    """Return ``sge(x)`` for a block, which needs ``x`` no more."""
-    out: Tensor = sge.enhance_(x) if isinstance(sge, SpatialGroupEnhance) else sge(x)
+def _residual(sge: nn.Module, x: Tensor, identity: Tensor) -> Tensor:
+    """Return ``sge(x) + identity`` for a block, which needs ``x`` no more."""
+    if isinstance(sge, SpatialGroupEnhance):
+        return sge.add_(x, identity)
+    out: Tensor = sge(x)
+    out += identity
     return out
 
 
@@ -31,8 +34,7 @@ class SGEBottleneck(Bottleneck):  # type: ignore[misc]
         identity = x if self.downsample is None else self.downsample(x)
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
-        out = _enhanced(self.sge, self.bn3(self.conv3(out)))
-        out += identity
+        out = _residual(self.sge, self.bn3(self.conv3(out)), identity)
         return self.relu(out)  # type: ignore[no-any-return]
 
 
@@ -45,8 +47,7 @@ class SGEBasicBlock(BasicBlock):  # type: ignore[misc]
         """Return the block's output for a feature map (B, C, H, W)."""
         identity = x if self.downsample is None else self.downsample(x)
         out = self.relu(self.bn1(self.conv1(x)))
-        out = _enhanced(self.sge, self.bn2(self.conv2(out)))
-        out += identity
+        out = _residual(self.sge, self.bn2(self.conv2(out)), identity)
         return self.relu(out)  # type: ignore[no-any-return]
 
 

@@ -173,17 +173,23 @@ class SpatialGroupEnhance(nn.Module):
         """Return ``x``, (B, C, H, W), times its gate, in the dtype and memory format of ``x``."""
         return _apply_gate(x, self._gate(x))
 
-    def enhance_(self, x: Tensor) -> Tensor:
-        """Return ``self(x)``, in the place of ``x`` where nothing needs ``x`` afterwards.
+    def add_(self, x: Tensor, identity: Tensor) -> Tensor:
+        """Return ``self(x) + identity`` for a residual block, which needs ``x`` no more.
 
-        In its place without gradients and without hooks on the module: a map that is written where
-        it was read stays in the cache. The values are those of ``self(x)``, to the last bit.
+        Without gradients and without hooks on the module it is written in the place of ``x``, in
+        one pass over the map; product and sum may then be rounded once instead of twice.
+
+        Args:
+            x: Feature map, (B, C, H, W).
+            identity: What a residual block adds to it, likewise.
         """
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or self._is_watched():
             out: Tensor = self(x)
+            out += identity
             return out
-        gate = self._gate(x)
-        _by_group(x, self.groups).mul_(gate.unsqueeze(2))
+        gate = self._gate(x).unsqueeze(2)
+        y = _by_group(x, self.groups)
+        torch.addcmul(_by_group(identity, self.groups), y, gate, out=y)
         return x
 
     def _gate(self, x: Tensor) -> Tensor:

@@ -84,7 +84,7 @@ def test_sge_stands_between_the_last_norm_and_the_sum(depth, last):
 
 
 @pytest.mark.parametrize("depth", [18, 50])
-def test_a_hook_on_sge_changes_no_bit_and_a_replaced_gate_changes_the_answer(depth):
+def test_a_hook_that_only_reads_changes_nothing_and_a_replaced_gate_the_answer(depth):
     torch.manual_seed(0)
     model = make(depth, num_classes=10).eval()
     x = torch.randn(2, 3, 64, 64)
@@ -93,10 +93,12 @@ def test_a_hook_on_sge_changes_no_bit_and_a_replaced_gate_changes_the_answer(dep
         nn.init.normal_(sge.weight)
     with torch.no_grad():
         bare = model(x)
-        handles = [sge.register_forward_hook(lambda *_: None) for sge in sges]
-        assert torch.equal(model(x), bare)
-        for handle in handles:
-            handle.remove()
+        for of, tolerance in (("gate_point", 0), ("", 1e-5)):  # on the module it is not in place
+            points = [sge.get_submodule(of) for sge in sges]
+            handles = [point.register_forward_hook(lambda *_: None) for point in points]
+            torch.testing.assert_close(model(x), bare, rtol=tolerance, atol=tolerance)
+            for handle in handles:
+                handle.remove()
         with sges[-1].gate_point.register_forward_hook(lambda *args: args[-1] / 2):
             assert not torch.allclose(model(x), bare)
         assert torch.equal(model(x), bare)

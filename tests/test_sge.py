@@ -215,23 +215,33 @@ def test_hooks_on_the_gate_point_find_the_map_beside_the_gate():
 @pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("compile", [False, True])
-def test_in_place_it_is_the_same_to_the_last_bit(compile, dtype, memory_format):
+def test_in_place_with_the_residual_it_is_the_same(compile, dtype, memory_format):
     sge = module(4, compile=compile)
-    x = feature_map(2, 16, 6, 5).to(dtype).contiguous(memory_format=memory_format)
+    x, identity = (
+        feature_map(2, 16, 6, 5).to(dtype).contiguous(memory_format=memory_format) * factor
+        for factor in (1, 3)
+    )
+    kept = identity.clone()
     for mode in (torch.no_grad, torch.inference_mode):
-        with mode():
-            expected, given = sge(x), x.clone(memory_format=torch.preserve_format)
-            out = sge.enhance_(given)
-        assert out is given
-        assert out.is_contiguous(memory_format=memory_format)
-        assert torch.equal(out, expected)
+        for added in (torch.zeros_like(x), identity):
+            with mode():
+                expected, given = sge(x), x.clone(memory_format=torch.preserve_format)
+                out = sge.add_(given, added)
+            assert out is given
+            assert out.is_contiguous(memory_format=memory_format)
+            # The sum with 0 needs no rounding; another is off by one rounding of the product.
+            bound = torch.finfo(dtype).eps * (expected.abs() + (expected + added).abs())
+            assert ((out - (expected + added)).abs() <= bound * added.any()).all()
+    assert torch.equal(identity, kept)
 
 
 def test_in_place_with_a_gate_replaced():
     sge, x = module(4), feature_map(2, 16, 5, 5)
     for gate in (torch.zeros(1, 4, 1, 1), torch.full((2, 4, 5, 5), -0.5)):
         with torch.no_grad(), sge.gate_point.register_forward_hook(lambda *_, g=gate: g):
-            assert torch.equal(sge.enhance_(x.clone()), x * gate.repeat_interleave(4, 1))
+            assert torch.equal(
+                sge.add_(x.clone(), torch.zeros_like(x)), x * gate.repeat_interleave(4, 1)
+            )
 
 
 class Halved(SpatialGroupEnhance):
@@ -240,7 +250,7 @@ class Halved(SpatialGroupEnhance):
 
 
 def test_whoever_looks_at_a_module_still_sees_what_it_is_given_and_gives():
-    sge, x = module(4), feature_map(2, 16, 5, 5)
+    sge, x, identity = module(4), feature_map(2, 16, 5, 5), torch.ones(2, 16, 5, 5)
     seen: list[Tensor] = []
 
     def before(_, inputs):
@@ -259,22 +269,22 @@ def test_whoever_looks_at_a_module_still_sees_what_it_is_given_and_gives():
         ):
             seen.clear()
             with register():
-                out = sge.enhance_(x)
+                out = sge.add_(x, identity)
             assert torch.equal(seen[0], kept)  # kept by reference, and not overwritten
-            assert torch.equal(seen[-1], expected if len(seen) > 1 else kept)
-            assert torch.equal(out, expected)
+            assert torch.equal(out, expected + 1)
+            assert len(seen) == 1 or seen[-1] is out  # the block adds in place, as torchvision's
         with sge.register_forward_hook(lambda *args: -args[-1]):
-            assert torch.equal(sge.enhance_(x), -expected)
-        assert torch.equal(Halved(4).enhance_(x), x / 2)
+            assert torch.equal(sge.add_(x, identity), 1 - expected)
+        assert torch.equal(Halved(4).add_(x, identity), x / 2 + 1)
         sge.forward = lambda x: x / 4
-        assert torch.equal(sge.enhance_(x), x / 4)
+        assert torch.equal(sge.add_(x, identity), x / 4 + 1)
     assert torch.equal(x, kept)
 
 
 def test_in_place_leaves_gradients_as_they_are():
     sge, x = module(4), feature_map(2, 16, 5, 5).requires_grad_()
     gradients = []
-    for run in (sge, sge.enhance_):
+    for run in (lambda y: sge(y) + 1, lambda y: sge.add_(y, torch.ones_like(y))):
         run(x * 1).square().sum().backward()
         gradients.append((x.grad, sge.weight.grad, sge.bias.grad))
         x.grad = sge.weight.grad = sge.bias.grad = None
