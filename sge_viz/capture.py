@@ -19,7 +19,8 @@ from sge_viz.maps import GroupMaps
 from sge_viz.sge import SpatialGroupEnhance
 
 # torch numbers hooks by a counter without a lock: two threads at once could get the same number.
-_HOOK_LOCK = threading.Lock()
+HOOK_LOCK = threading.Lock()
+"""Held by whoever adds, removes or copies a module's hooks."""
 
 
 class UnknownLayerError(KeyError):
@@ -93,7 +94,7 @@ def capture(
         ValueError: If the model has neither SGE modules nor ResNet blocks, or is compiled.
     """
     points = _points(model)
-    chosen = _choose(layers, tuple(points))
+    chosen = choose_layers(layers, tuple(points))
     recorder = _Recorder(model, Seen(chosen, tuple(points)), groups)
     with _hooks(model, {path: points[path] for path in chosen}, recorder.store, recorder.begin):
         yield recorder.seen
@@ -143,7 +144,7 @@ def watch(
         ValueError: If the model has neither SGE modules nor ResNet blocks, or is compiled.
     """
     points = _points(model)
-    chosen = {path: points[path] for path in _choose(layers, tuple(points))}
+    chosen = {path: points[path] for path in choose_layers(layers, tuple(points))}
     with _hooks(model, chosen, receive, begin):
         yield
 
@@ -159,14 +160,14 @@ def _hooks(
     tap = _Tap(receive)
     handles: list[RemovableHandle] = []
     try:
-        with _HOOK_LOCK:
+        with HOOK_LOCK:
             if begin is not None:
                 handles.append(model.register_forward_pre_hook(tap.starter(begin)))
             for path, point in points.items():
                 tap.attach(path, point, handles)
         yield
     finally:
-        with _HOOK_LOCK:
+        with HOOK_LOCK:
             for handle in handles:
                 handle.remove()
 
@@ -199,7 +200,16 @@ def _points(model: nn.Module) -> dict[str, nn.Module]:
     return points
 
 
-def _choose(layers: str | Iterable[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
+def choose_layers(layers: str | Iterable[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the layers that were asked for, in forward order.
+
+    Args:
+        layers: Paths, also those of the SGE modules themselves; None means all.
+        known: The network's layers in forward order.
+
+    Raises:
+        UnknownLayerError: A layer is not among them.
+    """
     if layers is None:
         return known
     wanted = [layers] if isinstance(layers, str) else list(layers)

@@ -91,7 +91,7 @@ def _check(x: Tensor, groups: int) -> None:
         )
 
 
-def _apply_gate(x: Tensor, gate: Tensor) -> Tensor:
+def apply_gate(x: Tensor, gate: Tensor) -> Tensor:
     """Multiply every channel of ``x`` by its group's gate, in the memory format of ``x``."""
     return (_by_group(x, gate.shape[1]) * gate.unsqueeze(2)).flatten(1, 2)
 
@@ -171,7 +171,7 @@ class SpatialGroupEnhance(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x``, (B, C, H, W), times its gate, in the dtype and memory format of ``x``."""
-        return _apply_gate(x, self._gate(x))
+        return apply_gate(x, self._gate(x))
 
     def add_(self, x: Tensor, identity: Tensor) -> Tensor:
         """Return ``self(x) + identity`` for a residual block, which needs ``x`` no more.

@@ -120,6 +120,13 @@ def test_held_out_pictures_are_as_many_of_each_folder_and_truly_absent(folders, 
         assert (pixels.tobytes() in squares) == (path not in pets.held_out)
 
 
+def test_what_cannot_be_shared_out_equally_is_held_out_of_the_first_folders(
+    folders, tmp_path, teacher
+):
+    made = packed_by(folders[1:2], tmp_path / "out", teacher, hold_out=1)
+    assert [path.split("/")[0] for path in made.sources[0].held_out] == ["cat"]
+
+
 def test_what_is_held_out_does_not_depend_on_the_other_pictures(folders, tmp_path, teacher):
     before = packed_by(folders[1:2], tmp_path / "a", teacher, hold_out=6).sources[0].held_out
     for path in (folders[1] / "cat").iterdir():

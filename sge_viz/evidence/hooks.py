@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from sge_viz.capture import _HOOK_LOCK
+from sge_viz.capture import HOOK_LOCK
 
 Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]
 """What runs after a module: it sees the module, its inputs and its output, and may replace it."""
@@ -27,12 +27,12 @@ def hooked(hooks: Iterable[tuple[nn.Module, Hook]]) -> Iterator[None]:
     handles: list[RemovableHandle] = []
     with ExitStack() as stack:
         stack.callback(_remove, handles)
-        with _HOOK_LOCK:
+        with HOOK_LOCK:
             handles.extend(module.register_forward_hook(mine(hook)) for module, hook in hooks)
         yield
 
 
 def _remove(handles: list[RemovableHandle]) -> None:
-    with _HOOK_LOCK:
+    with HOOK_LOCK:
         for handle in handles:
             handle.remove()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sge_viz.capture import UnknownLayerError
 from sge_viz.evidence.hooks import Hook, hooked
 from sge_viz.evidence.trace import Junction, blocks, bypassed, last_norm, ones_gate, sge_of
-from sge_viz.sge import _apply_gate
+from sge_viz.sge import apply_gate
 
 
 @dataclass(frozen=True)
@@ -307,6 +307,6 @@ def _gate_hooks(
 
 def _branch_hook(path: str, interventions: list[Intervention]) -> Hook:
     def scale(_: nn.Module, __: tuple[Tensor, ...], branch: Tensor) -> Tensor:
-        return _apply_gate(branch, replaced(ones_gate(path, branch), interventions))
+        return apply_gate(branch, replaced(ones_gate(path, branch), interventions))
 
     return scale

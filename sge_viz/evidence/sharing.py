@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from torch import nn
 
-from sge_viz.capture import _HOOK_LOCK
+from sge_viz.capture import HOOK_LOCK
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -17,7 +17,7 @@ def shared_copy(model: Network) -> Network:
     registers hooks, while other threads run the original.
     """
     tensors = [*model.parameters(), *model.buffers()]
-    with _HOOK_LOCK:  # Another thread may be adding or removing hooks.
+    with HOOK_LOCK:  # Another thread may be adding or removing hooks.
         twin = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
     for module in twin.modules():
         module._forward_hooks.clear()

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck  # type: ignore[import-untyped]
 
-from sge_viz.capture import UnknownLayerError, _choose
+from sge_viz.capture import UnknownLayerError, choose_layers
 from sge_viz.evidence.hooks import Hook, hooked
 from sge_viz.resnet import layers as layers_of
-from sge_viz.sge import SpatialGroupEnhance, _apply_gate
+from sge_viz.sge import SpatialGroupEnhance, apply_gate
 
 PLAIN_GROUPS = 64
 """Groups of neighbouring channels that a block without SGE is split into, for comparison."""
@@ -38,7 +38,7 @@ class Junction:
 
     def enhanced(self) -> Tensor:
         """Return the branch after SGE, shape (B, C, H, W)."""
-        return self.branch if self.gate is None else _apply_gate(self.branch, self.gate)
+        return self.branch if self.gate is None else apply_gate(self.branch, self.gate)
 
     def output(self) -> Tensor:
         """Return the block's output, shape (B, C, H, W)."""
@@ -147,7 +147,7 @@ def layer_paths(model: nn.Module, layers: str | Iterable[str] | None = None) -> 
         UnknownLayerError: If a layer does not exist.
         ValueError: As `blocks`.
     """
-    return _choose(layers, tuple(blocks(model)))
+    return choose_layers(layers, tuple(blocks(model)))
 
 
 def group_count(model: nn.Module, layer: str) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sge_viz.checkpoints import Card
 from sge_viz.evidence.sharing import shared_copy
 from sge_viz.evidence.trace import blocks, by_group, last_norm, layer_paths, sge_of
-from sge_viz.sge import SpatialGroupEnhance, _apply_gate
+from sge_viz.sge import SpatialGroupEnhance, apply_gate
 
 Origin = Literal["trained", "initial"]
 
@@ -29,7 +29,7 @@ class UnnormalisedSGE(SpatialGroupEnhance):
             y = by_group(x.to(torch.promote_types(x.dtype, torch.float32)), self.groups)
             similarity = (y * y.mean((3, 4), keepdim=True)).sum(2)
             gate = (self.weight * similarity + self.bias).sigmoid()
-        return _apply_gate(x, self.gate_point(gate.to(x.dtype), x))
+        return apply_gate(x, self.gate_point(gate.to(x.dtype), x))
 
 
 def variant(

@@ -137,7 +137,7 @@ def pack(
         teacher: Who looks at them.
         side: Pixels of the squares: the shorter side is resized to it, the centre is cut out.
         hold_out: Pictures kept out of each folder without labels, and listed: of each of its
-            sub-folders an equal number, chosen by the hash of their paths.
+            sub-folders an equal number, or one more, chosen by the hash of their paths.
         means: The classes that pictures in a folder of some name, in lower case, can show.
         device: Where the teacher runs.
         batch: Pictures a pass.
@@ -257,11 +257,11 @@ def _listed(
         names = [folder.classes[index] for index in folder.labels]
         return folder, list(folder.paths), [(place[name], place[name]) for name in names], ()
     kinds = folder.classes or ("",)
-    share = hold_out // len(kinds)
+    share, left = divmod(hold_out, len(kinds))
     held: set[str] = set()
     for kind in range(len(kinds)):
         mine = [path for path, own in zip(folder.paths, folder.labels, strict=True) if own == kind]
-        held |= set(sorted(mine, key=_lot)[:share])
+        held |= set(sorted(mine, key=_lot)[: share + (kind < left)])
     paths = [path for path in folder.paths if path not in held]
     labels = [means.get((root / path).parent.name.lower(), _ANY) for path in paths]
     return folder, paths, labels, tuple(sorted(held))
