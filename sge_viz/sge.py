@@ -50,12 +50,14 @@ def spatial_gate(x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: floa
     if y.dtype.itemsize < 4:
         y = y.float()
     centred, total = _similarity(y)
-    std = torch.linalg.vector_norm(centred, dim=2, keepdim=True) / math.sqrt(max(cells - 1, 1))
-    scale = weight.view(1, groups, 1) / (std + eps)
+    # With norm = root * std, the formula needs one pass: root * centred * scale + bias.
+    root = math.sqrt(max(cells - 1, 1))
+    norm = torch.linalg.vector_norm(centred, dim=2, keepdim=True)
+    scale = weight.view(1, groups, 1) / (norm + eps * root)
     # On constant maps std stays below 3 roundings of s; less than 16 says nothing of the map.
-    scale = scale.masked_fill_(std <= total * (16 * torch.finfo(y.dtype).eps / cells), 0)
-    scaled = centred * scale if torch.is_grad_enabled() else centred.mul_(scale)
-    gate = scaled.add_(bias.view(1, groups, 1)).sigmoid_()
+    rounding = total * (16 * torch.finfo(y.dtype).eps * root / cells)
+    scale = scale.masked_fill_(norm <= rounding, 0)
+    gate = torch.addcmul(bias.view(1, groups, 1), centred, scale, value=root).sigmoid_()
     return gate.view(batch, groups, height, width).to(x.dtype)
 
 
