@@ -58,11 +58,13 @@ def test_from_pictures_to_weights_that_load(tmp_path, capsys):
     (pictures / "damaged.jpg").write_bytes(b"\xff\xd8\xff")
     packed, out = tmp_path / "pack", tmp_path / "run"
     options = ["--teacher", "lite0", "--side", "64", "--hold-out", "2", "--device", "cpu"]
+    options += ["--means", "Pictures=0-397"]  # the animals
     assert main(["train", "pack", str(pictures), "--out", str(packed), *options]) == 0
     said = capsys.readouterr()
     count = len(list(ASSETS.glob("*.jpg")))
     refused = "damaged.jpg" not in open_pack(packed).sources[0].held_out
-    assert f"pictures: {count - 1 - refused} pictures, 2 held out" in said.out
+    assert f"pictures: {count - 1 - refused} pictures with labels, 2 held out" in said.out
+    assert (open_pack(packed).labels == torch.tensor([0, 397])).all()
     assert ("pictures/damaged.jpg was refused" in said.err) == refused
     assert main(["train", "distil", str(packed), "--out", str(out), *QUICK, "--sge-rate", "5"]) == 0
     said = capsys.readouterr()
@@ -158,6 +160,19 @@ def test_a_missing_pack_and_wrong_folders_are_sentences(pack, tmp_path, capsys):
     flat = pack.parent / "wild"
     assert main(["train", "supervised", str(flat), *out, *QUICK]) == 2
     assert "wild has no class folders" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("means", ["cat", "=1-2", "cat=1", "cat=a-b", "cat=5-4", "cat=0-1000"])
+def test_a_folder_that_means_nothing_is_a_sentence(means, tmp_path, capsys):
+    command = ["train", "pack", str(ASSETS), "--out", str(tmp_path / "pack"), "--means", means]
+    try:
+        code = main(command)
+    except SystemExit as stopped:
+        code = stopped.code
+    assert code == 2
+    said = capsys.readouterr().err
+    assert "write it as cat=281-285" in said or "they go from 0 to 999" in said
+    assert not (tmp_path / "pack").exists()
 
 
 def test_a_run_with_other_settings_is_refused_and_kept(pack, tmp_path, capsys):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _EXAMPLES = """\
 examples:
   python -m sge_viz train pack ~/imagenette/train ~/pets --hold-out 2000 --out pack
+  python -m sge_viz train pack ~/pets --means cat=281-285 --means dog=151-268 --out pack
   python -m sge_viz train distil pack --phases 96:0.4,128:0.3,224:0.3 --out run
   python -m sge_viz train distil pack --start run/weights.safetensors --sge-rate 10 --out run2
   python -m sge_viz train distil pack --architecture resnet50 --out twin
