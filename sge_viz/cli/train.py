@@ -189,7 +189,8 @@ def _supervised(arguments: argparse.Namespace) -> int:
         folder = read_folder(arguments.folder)
         images = arguments.images or round(arguments.epochs * len(folder))
         about = {"material": folder.sha256}
-        return _train(arguments, "supervised", len(folder.classes), images, task, about)
+        classes = max(1, len(folder.classes))  # the task refuses a folder without any in words
+        return _train(arguments, "supervised", classes, images, task, about)
 
 
 def _train(
