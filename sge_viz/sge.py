@@ -98,6 +98,24 @@ def apply_gate(x: Tensor, gate: Tensor) -> Tensor:
     return (_by_group(x, gate.shape[1]) * gate.unsqueeze(2)).flatten(1, 2)
 
 
+def add_gated(x: Tensor, gate: Tensor, identity: Tensor, out: Tensor | None = None) -> Tensor:
+    """Return ``identity`` plus ``x`` with every channel multiplied by its group's gate.
+
+    One pass over the maps, (B, C, H, W); product and sum may be rounded once instead of twice.
+
+    Args:
+        x: Feature map.
+        gate: Its gate, (B, G, H, W).
+        identity: What a residual block adds.
+        out: Where to write the result, such as ``x`` itself; None makes a new map.
+    """
+    maps = (_by_group(identity, gate.shape[1]), _by_group(x, gate.shape[1]), gate.unsqueeze(2))
+    if out is None:
+        return torch.addcmul(*maps).flatten(1, 2)
+    torch.addcmul(*maps, out=_by_group(out, gate.shape[1]))
+    return out
+
+
 def _by_group(x: Tensor, groups: int) -> Tensor:
     """View (B, C, H, W) as (B, groups, C / groups, H, W)."""
     batch, channels, height, width = x.shape
@@ -178,21 +196,19 @@ class SpatialGroupEnhance(nn.Module):
     def add_(self, x: Tensor, identity: Tensor) -> Tensor:
         """Return ``self(x) + identity`` for a residual block, which needs ``x`` no more.
 
-        Without gradients and without hooks on the module it is written in the place of ``x``, in
-        one pass over the map; product and sum may then be rounded once instead of twice.
+        As `add_gated`, and without gradients in the place of ``x``; but where hooks on the module
+        want to see what it gives, that is made first.
 
         Args:
             x: Feature map, (B, C, H, W).
             identity: What a residual block adds to it, likewise.
         """
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or self._is_watched():
+        if torch.compiler.is_compiling() or self._is_watched():
             out: Tensor = self(x)
             out += identity
             return out
-        gate = self._gate(x).unsqueeze(2)
-        y = _by_group(x, self.groups)
-        torch.addcmul(_by_group(identity, self.groups), y, gate, out=y)
-        return x
+        gate = self._gate(x)
+        return add_gated(x, gate, identity, out=None if torch.is_grad_enabled() else x)
 
     def _gate(self, x: Tensor) -> Tensor:
         compute = _compiled_gate(x) if self.compiled else spatial_gate

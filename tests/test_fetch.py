@@ -377,7 +377,10 @@ def test_command_stopped_with_ctrl_c_and_run_again(site, folder, published):
     site.content, site.slow = published, 0.1
     command = [sys.executable, "-m", "sge_viz", "checkpoints", "fetch", "sge_resnet50"]
     options = {"cwd": ROOT, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    # What a shell runs in the background ignores Ctrl-C, and so would what these tests start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     running = subprocess.Popen([*command, "--url", site.url], **options)
+    signal.signal(signal.SIGINT, before)
     for _ in itertools.takewhile(lambda _: site.sent < 3_000_000, range(600)):
         time.sleep(0.05)
     running.send_signal(signal.SIGINT)

@@ -117,5 +117,6 @@ def test_probabilities_move_within_a_moment(evidence):
 def test_faithfulness_curves_are_drawn_for_one_picture(evidence):
     page = evidence.page
     evidence.choose("#sge-layer", "layer4.2")
+    expect(page.locator("#sge-faithfulness")).to_be_hidden()  # no empty frame before
     page.locator("#sge-measure").click()
     expect(page.locator("#sge-faithfulness img")).to_be_visible(timeout=240_000)

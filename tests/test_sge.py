@@ -281,15 +281,15 @@ def test_whoever_looks_at_a_module_still_sees_what_it_is_given_and_gives():
     assert torch.equal(x, kept)
 
 
-def test_in_place_leaves_gradients_as_they_are():
+def test_with_the_residual_it_leaves_gradients_as_they_are():
     sge, x = module(4), feature_map(2, 16, 5, 5).requires_grad_()
     gradients = []
     for run in (lambda y: sge(y) + 1, lambda y: sge.add_(y, torch.ones_like(y))):
         run(x * 1).square().sum().backward()
         gradients.append((x.grad, sge.weight.grad, sge.bias.grad))
         x.grad = sge.weight.grad = sge.bias.grad = None
-    for plain, in_place in zip(*gradients, strict=True):
-        assert torch.equal(plain, in_place)
+    for apart, together in zip(*gradients, strict=True):
+        torch.testing.assert_close(apart, together)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -277,11 +277,12 @@ def replaced(gate: Tensor, interventions: Iterable[Intervention]) -> Tensor:
 
 
 def intervened(junction: Junction, interventions: Iterable[Intervention]) -> Junction:
-    """Return a junction whose gate is replaced; a block without SGE has the gate 1."""
-    gate = junction.gate
-    if gate is None:
-        gate = ones_gate(junction.layer, junction.branch)
-    return junction.with_gate(replaced(gate, interventions))
+    """Return a junction whose gate is replaced; of a block without SGE the branch is scaled."""
+    if junction.gate is not None:
+        return junction.with_gate(replaced(junction.gate, interventions))
+    ones = ones_gate(junction.layer, junction.branch)
+    branch = apply_gate(junction.branch, replaced(ones, interventions))
+    return replace(junction, branch=branch)
 
 
 def _gate_hooks(
@@ -302,7 +303,7 @@ def _gate_hooks(
             raise bypassed(path)
         passed = False
 
-    return [(sge.gate_point, change), (sge, verify)]
+    return [(sge.gate_point, change), (block, verify)]
 
 
 def _branch_hook(path: str, interventions: list[Intervention]) -> Hook:

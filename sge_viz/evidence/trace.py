@@ -12,7 +12,7 @@ from torchvision.models.resnet import Bottleneck  # type: ignore[import-untyped]
 from sge_viz.capture import UnknownLayerError, choose_layers
 from sge_viz.evidence.hooks import Hook, hooked
 from sge_viz.resnet import layers as layers_of
-from sge_viz.sge import SpatialGroupEnhance, apply_gate
+from sge_viz.sge import SpatialGroupEnhance, add_gated, apply_gate
 
 PLAIN_GROUPS = 64
 """Groups of neighbouring channels that a block without SGE is split into, for comparison."""
@@ -42,7 +42,9 @@ class Junction:
 
     def output(self) -> Tensor:
         """Return the block's output, shape (B, C, H, W)."""
-        return (self.enhanced() + self.shortcut).relu()
+        if self.gate is None:
+            return (self.branch + self.shortcut).relu()
+        return add_gated(self.branch, self.gate, self.shortcut).relu_()
 
     def with_gate(self, gate: Tensor) -> "Junction":
         """Return the same junction under another gate, shape (B, G, H, W)."""
@@ -229,11 +231,10 @@ def _watch(block: nn.Module, parts: dict[str, Tensor]) -> Iterable[tuple[nn.Modu
 
         return hook
 
+    # The block adds to the branch and rectifies it in place.
+    yield last_norm(block), keep_output("branch", clone=True)
     if sge := sge_of(block):
-        yield sge, keep_input("branch")
         yield sge.gate_point, keep_output("gate")
-    else:  # The block adds to the branch and rectifies it in place.
-        yield last_norm(block), keep_output("branch", clone=True)
     if isinstance(block.downsample, nn.Module):
         yield block.downsample, keep_output("shortcut")
     else:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sge_viz.checkpoints import Card
 from sge_viz.evidence.sharing import shared_copy
 from sge_viz.evidence.trace import blocks, by_group, last_norm, layer_paths, sge_of
-from sge_viz.sge import SpatialGroupEnhance, apply_gate
+from sge_viz.sge import SpatialGroupEnhance
 
 Origin = Literal["trained", "initial"]
 
@@ -23,13 +23,13 @@ Origin = Literal["trained", "initial"]
 class UnnormalisedSGE(SpatialGroupEnhance):
     """SGE without its normalisation: the gate is sigmoid(gamma * s + beta), s = <m, x_p>."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``x``, (B, C, H, W), times its gate, in the dtype and memory format of ``x``."""
+    def _gate(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):  # 16 bit would overflow in s
             y = by_group(x.to(torch.promote_types(x.dtype, torch.float32)), self.groups)
             similarity = (y * y.mean((3, 4), keepdim=True)).sum(2)
             gate = (self.weight * similarity + self.bias).sigmoid()
-        return apply_gate(x, self.gate_point(gate.to(x.dtype), x))
+        passed: Tensor = self.gate_point(gate.to(x.dtype), x)
+        return passed
 
 
 def variant(

@@ -247,10 +247,13 @@ def add_evidence(
         "Measure this group's maps (half a minute)", size="sm", elem_id="sge-measure"
     )
     unmeasured = gr.HTML(elem_classes="sge-status")
+    curves = figure("sge-faithfulness")
+    slow = {"show_progress": "full", "concurrency_id": "slow", "concurrency_limit": 1}
     measure.click(
         handlers.faithfulness,
         [picture, checkpoint, layer, size, chosen, group],
-        [figure("sge-faithfulness"), unmeasured],
-        **(LISTENER | {"show_progress": "full", "concurrency_id": "slow", "concurrency_limit": 1}),
+        [curves, unmeasured],
+        show_progress_on=curves,
+        **(LISTENER | slow),
     )
     return redraw
