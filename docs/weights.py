@@ -201,10 +201,11 @@ sheet("layer3.5")
 # %% [markdown]
 # What one sees: groups 22 and 59 fire between the eyes and along the muzzle, on the faces of the dog,
 # the lemur, the quokka and the raccoon, and on the rims of the cat's eyes. Group 38 takes those eyes
-# and the dog's raised ear, 41 and 44 the ear and the rims of heads and paws. Group 0 takes what lies at the bottom: the ground behind
-# the dog, the lion's rock, the quokka's foot. Groups 62 and 23 pick a few single spots, mostly edges,
-# that have no name. After SGE the spots remain and what lies around them sinks: clearest in group 59
-# on the dog, the lemur and the quokka. No group is "the nose" or "the eyes" in all pictures.
+# and the dog's raised ear, 41 and 44 the ear and the rims of heads and paws. Group 0 takes what lies
+# at the bottom: the ground behind the dog, the lion's rock, the quokka's foot. Groups 62 and 23 pick
+# a few single spots, mostly edges, that have no name. After SGE the spots remain and what lies around
+# them sinks: clearest in group 59 on the dog, the lemur and the quokka. No group is "the nose" or
+# "the eyes" in all pictures.
 
 # %%
 sheet("layer4.2")
