@@ -204,9 +204,8 @@ class SpatialGroupEnhance(nn.Module):
             identity: What a residual block adds to it, likewise.
         """
         if torch.compiler.is_compiling() or self._is_watched():
-            out: Tensor = self(x)
-            out += identity
-            return out
+            enhanced: Tensor = self(x)
+            return enhanced + identity  # not in place: who looks may keep what was given
         gate = self._gate(x)
         return add_gated(x, gate, identity, out=None if torch.is_grad_enabled() else x)
 
@@ -218,7 +217,8 @@ class SpatialGroupEnhance(nn.Module):
     def _is_watched(self) -> bool:
         """Whether hooks want to see a call, or the forward is another than that of this class."""
         everywhere = _has_any_global_hook()  # type: ignore[no-untyped-call]
-        if everywhere or self._forward_hooks or self._forward_pre_hooks:
+        forward = self._forward_hooks or self._forward_pre_hooks
+        if everywhere or forward or self._backward_hooks or self._backward_pre_hooks:
             return True
         return getattr(self.forward, "__func__", None) is not SpatialGroupEnhance.forward
 

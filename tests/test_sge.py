@@ -272,13 +272,21 @@ def test_whoever_looks_at_a_module_still_sees_what_it_is_given_and_gives():
                 out = sge.add_(x, identity)
             assert torch.equal(seen[0], kept)  # kept by reference, and not overwritten
             assert torch.equal(out, expected + 1)
-            assert len(seen) == 1 or seen[-1] is out  # the block adds in place, as torchvision's
+            assert torch.equal(seen[-1], expected if len(seen) > 1 else kept)
         with sge.register_forward_hook(lambda *args: -args[-1]):
             assert torch.equal(sge.add_(x, identity), 1 - expected)
         assert torch.equal(Halved(4).add_(x, identity), x / 2 + 1)
         sge.forward = lambda x: x / 4
         assert torch.equal(sge.add_(x, identity), x / 4 + 1)
     assert torch.equal(x, kept)
+
+
+def test_hooks_on_gradients_are_called_in_a_block_too():
+    sge, x, seen = module(4), feature_map(2, 16, 5, 5).requires_grad_(), []
+    sge.register_full_backward_hook(lambda _, into, out: seen.append(out[0].shape))
+    sge.register_full_backward_pre_hook(lambda _, out: seen.append(out[0].shape))
+    sge.add_(x * 1, torch.ones_like(x)).sum().backward()
+    assert seen == [x.shape, x.shape]
 
 
 def test_with_the_residual_it_leaves_gradients_as_they_are():
