@@ -44,42 +44,44 @@ def spatial_gate(x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: floa
         # Autocast would take the product in 16 bits, where large similarities overflow.
         with torch.autocast(x.device.type, enabled=False):
             return spatial_gate(x, weight, bias, groups, eps)
-    batch, channels, height, width = x.shape
-    cells = height * width
-    y = x.reshape(batch, groups, channels // groups, cells)
-    if y.dtype.itemsize < 4:
-        y = y.float()
-    centred, total = _similarity(y)
+    cells = x.shape[2] * x.shape[3]
+    y = x.float() if x.dtype.itemsize < 4 else x
+    centred, total = _similarity(y, groups)
     # With norm = root * std, the formula needs one pass: root * centred * scale + bias.
     root = math.sqrt(max(cells - 1, 1))
-    norm = torch.linalg.vector_norm(centred, dim=2, keepdim=True)
-    scale = weight.view(1, groups, 1) / (norm + eps * root)
+    norm = torch.linalg.vector_norm(centred, dim=(2, 3), keepdim=True)
     # On constant maps std stays below 3 roundings of s; less than 16 says nothing of the map.
-    rounding = total * (16 * torch.finfo(y.dtype).eps * root / cells)
-    scale = scale.masked_fill_(norm <= rounding, 0)
-    gate = torch.addcmul(bias.view(1, groups, 1), centred, scale, value=root).sigmoid_()
-    return gate.view(batch, groups, height, width).to(x.dtype)
+    varies = norm > total * (16 * torch.finfo(y.dtype).eps * root / cells)
+    scale = weight.view(1, groups, 1, 1) / (norm + eps * root) * varies
+    # addcmul takes twice as long over factors that are one number a map.
+    gate = torch.add(bias.view(1, groups, 1, 1), centred * scale, alpha=root).sigmoid_()
+    return gate if gate.dtype == x.dtype else gate.to(x.dtype)
 
 
-def _similarity(y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return s_p - mean(s), (B, G, P), and sum(s), (B, G, 1), of ``s_p = <m, y_p>``.
+def _similarity(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+    """Return s_p - mean(s), (B, G, H, W), and sum(s), (B, G, 1, 1), of ``s_p = <m, x_p>``.
 
-    Here y is (B, G, c, P), and m its mean over the P positions, the descriptor, (B, G, c, 1).
+    Here m is the descriptor, the mean of a group's c channels over the positions.
     """
-    batch, groups, size, cells = y.shape
-    descriptor = y.mean(3, keepdim=True)
-    if torch.compiler.is_compiling():  # one fused loop, and the better rounding
-        similarity = (descriptor * (y - descriptor)).sum(2)
-        return similarity - similarity.mean(2, keepdim=True), descriptor.square().sum(2) * cells
-    if y.is_contiguous() or y.device.type != "cpu":
-        row = descriptor.reshape(batch * groups, 1, size)
-        products = torch.bmm(row, y.reshape(batch * groups, size, cells))
+    batch, channels, height, width = x.shape
+    size, cells = channels // groups, height * width
+    if torch.compiler.is_compiling():
+        # Sums and products of the same loop; factors, because a division is repeated at each cell.
+        y = x.reshape(batch, groups, size, cells)
+        descriptor = y.sum(3, keepdim=True) * (1 / cells)
+        similarity = (descriptor * y).sum(2).view(batch, groups, height, width)
+        total = similarity.sum((2, 3), keepdim=True)
+        return similarity - total * (1 / cells), total
+    descriptor = x.mean((2, 3))
+    if x.is_contiguous() or x.device.type != "cpu":
+        row = descriptor.view(batch * groups, 1, size)
+        products = torch.bmm(row, x.reshape(batch * groups, size, cells))
     else:
         # channels_last: a product for each picture reads its map as it lies; one for all copies it.
-        rows = descriptor.transpose(2, 3)
-        products = torch.stack([torch.bmm(row, z) for row, z in zip(rows, y, strict=True)])
-    similarity = products.view(batch, groups, cells)
-    total = similarity.sum(2, keepdim=True)
+        rows, maps = descriptor.view(batch, groups, 1, size), x.reshape(batch, groups, size, cells)
+        products = torch.stack([torch.bmm(row, y) for row, y in zip(rows, maps, strict=True)])
+    similarity = products.view(batch, groups, height, width)
+    total = similarity.sum((2, 3), keepdim=True)
     return similarity.sub_(total, alpha=1 / cells), total
 
 
