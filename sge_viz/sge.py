@@ -124,27 +124,46 @@ def _by_group(x: Tensor, groups: int) -> Tensor:
     return x.view(batch, groups, channels // groups, height, width)
 
 
-_Gate = Callable[[Tensor, Tensor, Tensor, int], Tensor]
-_compiled: dict[torch.Size, _Gate] = {}
+def _enhance(
+    x: Tensor, weight: Tensor, bias: Tensor, groups: int, identity: Tensor | None = None
+) -> Tensor:
+    """Return ``x`` times its gate, plus ``identity`` if there is one, in one graph."""
+    return _apply(x, spatial_gate(x, weight, bias, groups), identity)
 
 
-def _compiled_gate(x: Tensor) -> _Gate:
-    """Return `spatial_gate`, compiled for any batch of maps of the size of ``x``.
+def _apply(x: Tensor, gate: Tensor, identity: Tensor | None) -> Tensor:
+    if identity is None:
+        return apply_gate(x, gate)
+    return add_gated(x, gate, identity, out=None if torch.is_grad_enabled() else x)
+
+
+_Step = Callable[..., Tensor]
+_compiled: dict[tuple[str, torch.Size], _Step] = {}
+
+
+def _compile(step: _Step, x: Tensor) -> _Step:
+    """Return ``step`` of an SGE module, compiled for any batch of maps of the size of ``x``.
 
     A graph with the sizes as constants is faster than one for every size. torch.compile keeps a
     function's graphs with its code object and tries them in turn, so each size gets a copy. The
     plain function serves channels_last maps, where it is as fast, and sizes past the 32nd.
     """
-    size = x.shape[1:]
     if not x.is_contiguous() or torch.compiler.is_compiling():
-        return spatial_gate
-    if size not in _compiled:
-        if len(_compiled) >= _COMPILED_SIZES:
-            return spatial_gate
-        code = spatial_gate.__code__.replace(co_name=f"spatial_gate_{'x'.join(map(str, size))}")
-        copy = types.FunctionType(code, globals(), argdefs=spatial_gate.__defaults__)
-        _compiled.setdefault(size, torch.compile(copy))
-    return _compiled[size]
+        return step
+    key = (step.__name__, x.shape[1:])
+    if key not in _compiled:
+        if sum(name == step.__name__ for name, _ in _compiled) >= _COMPILED_SIZES:
+            return step
+        code = step.__code__.replace(co_name=f"{key[0]}_{'x'.join(map(str, key[1]))}")
+        copy = types.FunctionType(code, globals(), argdefs=step.__defaults__)
+        _compiled.setdefault(key, torch.compile(copy))
+    return _compiled[key]
+
+
+def _is_hooked(module: nn.Module) -> bool:
+    everywhere: bool = _has_any_global_hook()  # type: ignore[no-untyped-call]
+    forward = module._forward_hooks or module._forward_pre_hooks
+    return everywhere or bool(forward or module._backward_hooks or module._backward_pre_hooks)
 
 
 class GatePoint(nn.Module):
@@ -174,10 +193,11 @@ class SpatialGroupEnhance(nn.Module):
 
         Args:
             groups: Number of groups, at least 1.
-            compile: Compute the gate with torch.compile, which needs a C++ compiler, and some
-                seconds at the first map of each size. All modules share what is compiled, and the
-                gate passes through ``gate_point`` as ever. channels_last maps, sizes past the 32nd
-                and networks compiled or exported as a whole use the plain function.
+            compile: Run with torch.compile, which needs a C++ compiler, and some seconds at the
+                first map of each size. All modules share what is compiled. Where hooks look at
+                ``gate_point``, two graphs do the work of one, to the same bits. channels_last maps,
+                sizes past the 32nd and networks compiled or exported as a whole use the plain
+                functions.
 
         Raises:
             ValueError: If ``groups`` is below 1.
@@ -193,7 +213,7 @@ class SpatialGroupEnhance(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x``, (B, C, H, W), times its gate, in the dtype and memory format of ``x``."""
-        return apply_gate(x, self._gate(x))
+        return self._enhance(x)
 
     def add_(self, x: Tensor, identity: Tensor) -> Tensor:
         """Return ``self(x) + identity`` for a residual block, which needs ``x`` no more.
@@ -208,21 +228,26 @@ class SpatialGroupEnhance(nn.Module):
         if torch.compiler.is_compiling() or self._is_watched():
             enhanced: Tensor = self(x)
             return enhanced + identity  # not in place: who looks may keep what was given
+        return self._enhance(x, identity)
+
+    def _enhance(self, x: Tensor, identity: Tensor | None = None) -> Tensor:
+        if self.compiled and not torch.compiler.is_compiling() and not _is_hooked(self.gate_point):
+            return _compile(_enhance, x)(x, self.weight, self.bias, self.groups, identity)
         gate = self._gate(x)
-        return add_gated(x, gate, identity, out=None if torch.is_grad_enabled() else x)
+        return self._step(_apply, x)(x, gate, identity)
 
     def _gate(self, x: Tensor) -> Tensor:
-        compute = _compiled_gate(x) if self.compiled else spatial_gate
+        compute = self._step(spatial_gate, x)
         gate: Tensor = self.gate_point(compute(x, self.weight, self.bias, self.groups), x)
         return gate
 
+    def _step(self, function: _Step, x: Tensor) -> _Step:
+        return _compile(function, x) if self.compiled else function
+
     def _is_watched(self) -> bool:
         """Whether hooks want to see a call, or the forward is another than that of this class."""
-        everywhere = _has_any_global_hook()  # type: ignore[no-untyped-call]
-        forward = self._forward_hooks or self._forward_pre_hooks
-        if everywhere or forward or self._backward_hooks or self._backward_pre_hooks:
-            return True
-        return getattr(self.forward, "__func__", None) is not SpatialGroupEnhance.forward
+        replaced = getattr(self.forward, "__func__", None) is not SpatialGroupEnhance.forward
+        return replaced or _is_hooked(self)
 
     def extra_repr(self) -> str:
         """Name the settings in the printed module."""
