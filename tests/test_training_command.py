@@ -88,10 +88,20 @@ def test_a_twin_and_a_second_run_begin_from_the_first(pack, tmp_path, capsys):
     start = ["--start", str(first / "weights.safetensors")]
     assert main([*command, "--out", str(tmp_path / "second"), *start]) == 0
     assert main([*command, "--out", str(tmp_path / "twin"), *start, "--without-sge"]) == 0
-    names = {name: tmp_path / name / "weights.safetensors" for name in ("second", "twin")}
+    plain = ["--start", str(tmp_path / "twin" / "weights.safetensors")]
+    assert main([*command, "--out", str(tmp_path / "again"), *plain, "--with-sge"]) == 0
+    names = {name: tmp_path / name / "weights.safetensors" for name in ("second", "twin", "again")}
     cards = {name: load_model(path, "cpu").card for name, path in names.items()}
     assert cards["second"].architecture == "sge_resnet18" and cards["twin"].groups is None
+    assert cards["again"].architecture == "sge_resnet18" and cards["again"].groups == 64
     capsys.readouterr()
+    for words, sentence in (
+        ([*start, "--with-sge"], "This SGEResNet has SGE already"),
+        ([*plain, "--without-sge"], "This ResNet has no SGE that could be left out"),
+        (["--with-sge"], "change the weights of --start: give them"),
+    ):
+        assert main([*command, "--out", str(tmp_path / "refused"), *words]) == 2
+        assert sentence in capsys.readouterr().err
     wrong = ["--architecture", "resnet50"]
     assert main([*command, "--out", str(tmp_path / "third"), *start, *wrong]) == 2
     assert "holds a sge_resnet18, not a resnet50" in capsys.readouterr().err

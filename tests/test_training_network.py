@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 from torchvision.models import resnet18
-from torchvision.models.resnet import BasicBlock, Bottleneck
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from sge_viz.checkpoints import inspect, load_model
 from sge_viz.checkpoints.contents import read
 from sge_viz.resnet import SGEBottleneck, SGEResNet, sge_resnet18
 from sge_viz.sge import SpatialGroupEnhance
-from sge_viz.training.network import begin, go_on, plain_twin
+from sge_viz.training.network import begin, go_on, plain_twin, sge_twin
 from sge_viz.training.release import commit, release
 from sge_viz.training.settings import BadSettings, Settings
 
@@ -74,12 +74,12 @@ def test_an_unknown_architecture_is_a_sentence():
 
 def test_going_on_starts_from_the_files_weights(trained, tmp_path):
     path = released(trained, tmp_path / "trained.safetensors")
-    network, name, sha256 = go_on(str(path), without_sge=False)
+    network, name, sha256 = go_on(str(path))
     assert name == "sge_resnet18" and sha256 == inspect(path).sha256
     wanted = trained.state_dict()
     assert all(torch.equal(t, wanted[key]) for key, t in network.state_dict().items())
     assert all(parameter.requires_grad for parameter in network.parameters())
-    twin, name, again = go_on(str(path), without_sge=True)
+    twin, name, again = go_on(str(path), sge=False)
     assert name == "resnet18" and again == sha256
     assert all(parameter.requires_grad for parameter in twin.parameters())
     assert not any("sge" in key for key in twin.state_dict())
@@ -105,6 +105,31 @@ def test_without_gamma_the_twin_answers_as_the_network_does(trained, kind):
 def test_what_has_no_sge_has_no_twin():
     with pytest.raises(BadSettings, match="This ResNet has no SGE that could be left out"):
         plain_twin(resnet18(num_classes=3))
+
+
+@pytest.mark.parametrize("kind", [Bottleneck, BasicBlock])
+def test_with_sge_put_in_a_network_answers_as_before(kind, tmp_path):
+    plain = ResNet(kind, [1, 2, 1, 1], num_classes=7).eval()
+    fill(plain)
+    x = torch.randn(3, 3, 64, 64)
+    with torch.no_grad():
+        twin = sge_twin(plain).eval()
+        torch.testing.assert_close(twin(x), plain(x), rtol=1e-4, atol=1e-4)
+        twin.layer3[0].sge.weight.fill_(2)
+        assert not torch.allclose(twin(x), plain(x), rtol=1e-3, atol=1e-3)
+    assert sum(isinstance(module, SpatialGroupEnhance) for module in twin.modules()) == 5
+    with pytest.raises(BadSettings, match="has SGE already"):
+        sge_twin(twin)
+
+
+def test_going_on_from_a_plain_file_with_sge(tmp_path):
+    plain = resnet18(num_classes=3).eval()
+    torch.save(plain.state_dict(), tmp_path / "plain.pth")  # as torchvision's files are
+    network, name, _ = go_on(str(tmp_path / "plain.pth"), sge=True)
+    assert name == "sge_resnet18"
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(network.eval()(x), plain(x), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("half", [False, True])

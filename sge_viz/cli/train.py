@@ -117,8 +117,20 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         "--architecture", help="such as resnet50 (default: that of --start, or sge_resnet50)"
     )
     parser.add_argument("--start", metavar="WEIGHTS", help="go on from a checkpoint's weights")
-    parser.add_argument(
-        "--without-sge", action="store_true", help="take SGE out of the weights of --start"
+    sge = parser.add_mutually_exclusive_group()
+    sge.add_argument(
+        "--with-sge",
+        dest="sge",
+        action="store_true",
+        default=None,
+        help="put SGE into the plain ResNet of --start, whose answers stay the same at first",
+    )
+    sge.add_argument(
+        "--without-sge",
+        dest="sge",
+        action="store_false",
+        default=None,
+        help="take SGE out of the weights of --start",
     )
     parser.add_argument("--images", type=int, help="views in all")
     parser.add_argument("--batch", type=int, help="views a step, over all processes")
@@ -211,10 +223,15 @@ def _train(
 
     made_with = commit()
     if arguments.start is None:
+        if arguments.sge is not None:
+            raise BadSettings(
+                "--with-sge and --without-sge change the weights of --start: give them, or choose "
+                "an --architecture."
+            )
         arguments.architecture = arguments.architecture or "sge_resnet50"
         network, start = begin(arguments.architecture, classes, arguments.seed), None
     else:
-        network, name, start = go_on(arguments.start, arguments.without_sge)
+        network, name, start = go_on(arguments.start, arguments.sge)
         if arguments.architecture not in (None, name):
             raise BadSettings(
                 f"{arguments.start} holds a {name}, not a {arguments.architecture}: leave "
@@ -262,7 +279,7 @@ def _settings(arguments: argparse.Namespace, kind: str, images: int, start: str 
     return Settings(
         task=kind,
         architecture=arguments.architecture,
-        start=start and f"{start}{' without SGE' if arguments.without_sge else ''}",
+        start=start and start + {None: "", True: " with SGE", False: " without SGE"}[arguments.sge],
         images=images,
         batch=arguments.batch,
         phases=phases,

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torchvision.models as plain  # type: ignore[import-untyped]
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models.resnet import (  # type: ignore[import-untyped]
     BasicBlock,
     Bottleneck,
@@ -56,44 +56,91 @@ def begin(architecture: str, classes: int, seed: int) -> ResNet:
     return network
 
 
-def go_on(source: str, without_sge: bool) -> tuple[ResNet, str, str]:
+def go_on(source: str, sge: bool | None = None) -> tuple[ResNet, str, str]:
     """Load weights to train further.
 
     Args:
         source: As for `load_model`.
-        without_sge: Take SGE out. Each group's usual gate, sigmoid(beta), is multiplied into the
-            batch normalisation before it, so that the network begins with features of their size.
+        sge: False takes SGE out, see `plain_twin`; True puts it in, see `sge_twin`; None leaves the
+            network as it is.
 
     Returns:
         The network on the CPU, its architecture's name, and the SHA-256 of the file.
+
+    Raises:
+        BadSettings: There is no SGE to take out, or there is one already.
     """
     network = load_model(source, "cpu")
     card: Any = network.card
-    if not without_sge:
+    if sge is None:
         return network.requires_grad_(True), card.architecture, card.sha256
+    if sge:
+        return sge_twin(network), f"sge_{card.architecture}", card.sha256
     return plain_twin(network), card.architecture.removeprefix("sge_"), card.sha256
 
 
 def plain_twin(network: nn.Module) -> ResNet:
-    """Return the network without SGE, its usual gates folded into the batch normalisation.
+    """Return the network without SGE, with features of the same size.
+
+    Each group's usual gate, sigmoid(beta), is multiplied into the batch normalisation before it.
 
     Raises:
         BadSettings: It has no SGE.
     """
-    name = type(network).__name__
     tensors = network.state_dict()
-    gates = {key: t for key, t in tensors.items() if key.endswith(".sge.bias")}
+    gates = {
+        key.removesuffix(".sge.bias"): beta.flatten().sigmoid()
+        for key, beta in tensors.items()
+        if key.endswith(".sge.bias")
+    }
     if not gates:
-        raise BadSettings(f"This {name} has no SGE that could be left out.")
-    for key, beta in gates.items():
-        block = key.removesuffix(".sge.bias")
+        raise BadSettings(f"This {type(network).__name__} has no SGE that could be left out.")
+    kept = {key: tensor for key, tensor in tensors.items() if ".sge." not in key}
+    kind, depths = _shape(network)
+    twin = ResNet(kind, depths, num_classes=len(kept["fc.bias"]))
+    twin.load_state_dict(_scaled(kept, gates))
+    return twin
+
+
+def sge_twin(network: nn.Module) -> resnet.SGEResNet:
+    """Return the network with SGE in every block, which gives the same answers at first.
+
+    gamma is 0 and beta 1, so that every gate is sigmoid(1); the batch normalisation before it is
+    divided by that.
+
+    Raises:
+        BadSettings: It has SGE already.
+    """
+    tensors = network.state_dict()
+    if any(".sge." in key for key in tensors):
+        raise BadSettings(f"This {type(network).__name__} has SGE already.")
+    kind, depths = _shape(network)
+    block = resnet.SGEBottleneck if kind is Bottleneck else resnet.SGEBasicBlock
+    twin = resnet.SGEResNet(block, depths, num_classes=len(tensors["fc.bias"]))
+    gates = twin.state_dict()
+    inverse = {
+        key.removesuffix(".sge.bias"): 1 / beta.flatten().sigmoid()
+        for key, beta in gates.items()
+        if key.endswith(".sge.bias")
+    }
+    twin.load_state_dict(gates | _scaled(tensors, inverse))
+    return twin
+
+
+def _shape(network: nn.Module) -> tuple[type[Bottleneck | BasicBlock], list[int]]:
+    """Return the kind of a ResNet's blocks, and how many are in each layer."""
+    depths = [len([*network.get_submodule(f"layer{stage}").children()]) for stage in (1, 2, 3, 4)]
+    first = network.get_submodule("layer1.0")
+    return (Bottleneck if isinstance(first, Bottleneck) else BasicBlock), depths
+
+
+def _scaled(tensors: dict[str, Tensor], factors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Multiply what blocks' last batch normalisations give by each group's factor."""
+    scaled = dict(tensors)
+    for block, factor in factors.items():
         norm = f"{block}.bn3" if f"{block}.bn3.weight" in tensors else f"{block}.bn2"
         for part in (f"{norm}.weight", f"{norm}.bias"):
-            gate = beta.flatten().sigmoid()
-            tensors[part] = tensors[part] * gate.repeat_interleave(len(tensors[part]) // len(gate))
-    kept = {key: tensor for key, tensor in tensors.items() if ".sge." not in key}
-    depths = [len([*network.get_submodule(f"layer{stage}").children()]) for stage in (1, 2, 3, 4)]
-    kind = Bottleneck if "layer1.0.conv3.weight" in kept else BasicBlock
-    twin = ResNet(kind, depths, num_classes=len(kept["fc.bias"]))
-    twin.load_state_dict(kept)
-    return twin
+            scaled[part] = tensors[part] * factor.repeat_interleave(
+                len(tensors[part]) // len(factor)
+            )
+    return scaled
