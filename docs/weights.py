@@ -92,9 +92,12 @@ for layer, found in layers.items():
 # channels still fire together in the runs of neighbours that were groups when it began (p 0.002): what
 # SGE did to the features stays a while after SGE is gone.
 #
-# What would get there: many more views, as a GPU gives them. These weights saw each picture about
-# twice, and meet the teacher's features at 224 px with a cosine of 0.45 only. The teacher itself tells
-# 95.8% of these cats and dogs apart: 97% needs a better one too, or more weight on the folders' names.
+# What would get there: many more views, as a GPU gives them, or a better beginning. These weights saw
+# each picture about twice, and meet the teacher's features at 224 px with a cosine of 0.45 only. Who has
+# a plain ResNet50 trained on ImageNet, such as torchvision's, can begin from it (`--start FILE
+# --with-sge`, see `python -m sge_viz train supervised --help`): it answers as before until γ moves. That
+# was not tried here for want of such a file. The teacher itself tells 95.8% of these cats and dogs
+# apart: 97% needs a better one too, or more weight on the folders' names.
 #
 # ## How they were made
 
