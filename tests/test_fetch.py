@@ -220,7 +220,8 @@ def test_wrong_hash(site, folder, published):
 def test_another_file_than_the_recorded_one(site, folder, published):
     site.content = published
     first = fetch("sge_resnet50", site.url)
-    site.content, site.etag = published[:-4] + b"\0\0\0\0", '"2"'
+    changed = bytes([published[-4] ^ 1])  # the last number's lowest bits
+    site.content, site.etag = published[:-4] + changed + published[-3:], '"2"'
     refused(site, folder, "wrong hash", first.sha256, "hashes.json", force=True)
     assert (folder / FILE).read_bytes() == published
 

@@ -1,5 +1,4 @@
 import io
-import time
 from itertools import pairwise
 
 import numpy as np
@@ -9,6 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from render_examples import enlarged, example, found
 
+from benchmarks.mosaic import best, with_axes
 from sge_viz.render import colour_table, colourise, gate_limits, limits, mosaic, png_bytes
 from sge_viz.render.annotate import LIGHT, group_name, label, number_texts, range_text, wrap
 
@@ -136,15 +136,20 @@ def test_png_is_lossless_and_without_metadata():
     assert picture.info["comment"] == "where it was taken"
 
 
-@pytest.mark.parametrize("scale", ["shared", "layer", "own"])
-def test_64_groups_are_a_png_in_under_60_ms(scale):
+def test_64_groups_are_a_png_long_before_axes_are_drawn():
+    """A loose bound, because machines differ; benchmarks/mosaic.py prints the real figures.
+
+    60 ms where 192 maps on Matplotlib axes take 2.4 s: a fifth of the time of 24.
+    """
     maps = [array.astype(np.float32) for array in example(64, 14, 14)]
-    times = []
-    for _ in range(8):
-        start = time.process_time()
-        png_bytes(mosaic(*maps, scale=scale, title="layer3.5: stage 4 (conv4_x), 14x14"))
-        times.append(time.process_time() - start)
-    assert min(times) < 0.060
+    some = [array[:8] for array in maps]
+    ways = {
+        scale: lambda scale=scale: png_bytes(mosaic(*maps, scale=scale, title="layer3.5: stage 4"))
+        for scale in ("shared", "layer", "own")
+    }
+    times = best({"axes": lambda: with_axes(some), **ways}, repeats=5)
+    for scale in ways:
+        assert times[scale] < times["axes"] / 3
 
 
 def test_wrong_arguments_get_sentences():
