@@ -40,10 +40,6 @@ def spatial_gate(x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: floa
         ValueError: If ``x`` has not four dimensions, or ``groups`` does not divide its channels.
     """
     _check(x, groups)
-    if torch.is_autocast_enabled(x.device.type):
-        # Autocast would take the product in 16 bits, where large similarities overflow.
-        with torch.autocast(x.device.type, enabled=False):
-            return spatial_gate(x, weight, bias, groups, eps)
     cells = x.shape[2] * x.shape[3]
     y = x.float() if x.dtype.itemsize < 4 else x
     centred, total = _similarity(y, groups)
@@ -75,14 +71,23 @@ def _similarity(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     descriptor = x.mean((2, 3))
     if x.is_contiguous() or x.device.type != "cpu":
         row = descriptor.view(batch * groups, 1, size)
-        products = torch.bmm(row, x.reshape(batch * groups, size, cells))
+        products = _products(row, x.reshape(batch * groups, size, cells))
     else:
         # channels_last: a product for each picture reads its map as it lies; one for all copies it.
         rows, maps = descriptor.view(batch, groups, 1, size), x.reshape(batch, groups, size, cells)
-        products = torch.stack([torch.bmm(row, y) for row, y in zip(rows, maps, strict=True)])
+        products = torch.stack([_products(row, y) for row, y in zip(rows, maps, strict=True)])
     similarity = products.view(batch, groups, height, width)
     total = similarity.sum((2, 3), keepdim=True)
     return similarity.sub_(total, alpha=1 / cells), total
+
+
+def _products(rows: Tensor, maps: Tensor) -> Tensor:
+    """Multiply in the dtype given, also where autocast takes 16 bits, in which they overflow."""
+    products = torch.bmm(rows, maps)
+    if products.dtype == maps.dtype:  # asking for autocast beforehand takes longer than it seems
+        return products
+    with torch.autocast(maps.device.type, enabled=False):
+        return torch.bmm(rows, maps)
 
 
 def _check(x: Tensor, groups: int) -> None:
