@@ -47,8 +47,8 @@ def spatial_gate(x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: floa
     root = math.sqrt(max(cells - 1, 1))
     norm = torch.linalg.vector_norm(centred, dim=(2, 3), keepdim=True)
     # On constant maps std stays below 3 roundings of s; less than 16 says nothing of the map.
-    varies = norm > total * (16 * torch.finfo(y.dtype).eps * root / cells)
-    scale = weight.view(1, groups, 1, 1) / (norm + eps * root) * varies
+    constant = norm <= total * (16 * torch.finfo(y.dtype).eps * root / cells)
+    scale = (weight.view(1, groups, 1, 1) / (norm + eps * root)).masked_fill_(constant, 0)
     # addcmul takes twice as long over factors that are one number a map.
     gate = torch.add(bias.view(1, groups, 1, 1), centred * scale, alpha=root).sigmoid_()
     return gate if gate.dtype == x.dtype else gate.to(x.dtype)
@@ -62,12 +62,13 @@ def _similarity(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     batch, channels, height, width = x.shape
     size, cells = channels // groups, height * width
     if torch.compiler.is_compiling():
-        # Sums and products of the same loop; factors, because a division is repeated at each cell.
+        # One fused loop, whose plain sums would round too much if they were not of differences;
+        # factors, because a division is repeated at each cell.
         y = x.reshape(batch, groups, size, cells)
         descriptor = y.sum(3, keepdim=True) * (1 / cells)
-        similarity = (descriptor * y).sum(2).view(batch, groups, height, width)
-        total = similarity.sum((2, 3), keepdim=True)
-        return similarity - total * (1 / cells), total
+        similarity = (descriptor * (y - descriptor)).sum(2).view(batch, groups, height, width)
+        mean = similarity.sum((2, 3), keepdim=True) * (1 / cells)
+        return similarity - mean, descriptor.square().sum(2).view(batch, groups, 1, 1) * cells
     descriptor = x.mean((2, 3))
     if x.is_contiguous() or x.device.type != "cpu":
         row = descriptor.view(batch * groups, 1, size)

@@ -115,6 +115,25 @@ def test_a_constant_map_is_gated_by_beta_alone(value, side, memory_format):
     assert not sge.weight.grad.any()
 
 
+@pytest.mark.parametrize("value", [0.0, 1e-3, 1.0, 1e6])
+@pytest.mark.parametrize("side", [14, 57])
+def test_a_constant_map_is_gated_by_beta_alone_when_compiled_too(value, side):
+    sge = SpatialGroupEnhance(8, compile=True)
+    sge.load_state_dict(module(8).state_dict())
+    generator = torch.Generator().manual_seed(1)
+    channels = torch.randn(2, 64, 1, 1, generator=generator) * value
+    x = channels.expand(2, 64, side, side).contiguous()
+    gate = sge.bias.sigmoid().expand(2, 8, side, side)
+    with torch.inference_mode():
+        torch.testing.assert_close(sge(x), x * gate.repeat_interleave(8, 1))
+
+
+def test_a_constant_map_needs_no_eps():
+    sge = module(2)
+    gate = spatial_gate(torch.zeros(1, 4, 5, 5), sge.weight, sge.bias, 2, eps=0)
+    torch.testing.assert_close(gate, sge.bias.sigmoid().expand_as(gate))
+
+
 def test_one_varying_group_beside_constant_ones():
     sge = module(2)
     x = torch.full((1, 4, 5, 5), 1000.0)
