@@ -108,7 +108,7 @@ def test_what_has_no_sge_has_no_twin():
 
 
 @pytest.mark.parametrize("kind", [Bottleneck, BasicBlock])
-def test_with_sge_put_in_a_network_answers_as_before(kind, tmp_path):
+def test_with_sge_put_in_a_network_answers_as_before(kind):
     plain = ResNet(kind, [1, 2, 1, 1], num_classes=7).eval()
     fill(plain)
     x = torch.randn(3, 3, 64, 64)

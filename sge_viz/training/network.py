@@ -88,11 +88,7 @@ def plain_twin(network: nn.Module) -> ResNet:
         BadSettings: It has no SGE.
     """
     tensors = network.state_dict()
-    gates = {
-        key.removesuffix(".sge.bias"): beta.flatten().sigmoid()
-        for key, beta in tensors.items()
-        if key.endswith(".sge.bias")
-    }
+    gates = _usual_gates(tensors)
     if not gates:
         raise BadSettings(f"This {type(network).__name__} has no SGE that could be left out.")
     kept = {key: tensor for key, tensor in tensors.items() if ".sge." not in key}
@@ -117,13 +113,9 @@ def sge_twin(network: nn.Module) -> resnet.SGEResNet:
     kind, depths = _shape(network)
     block = resnet.SGEBottleneck if kind is Bottleneck else resnet.SGEBasicBlock
     twin = resnet.SGEResNet(block, depths, num_classes=len(tensors["fc.bias"]))
-    gates = twin.state_dict()
-    inverse = {
-        key.removesuffix(".sge.bias"): 1 / beta.flatten().sigmoid()
-        for key, beta in gates.items()
-        if key.endswith(".sge.bias")
-    }
-    twin.load_state_dict(gates | _scaled(tensors, inverse))
+    untrained = twin.state_dict()
+    inverse = {block: 1 / gate for block, gate in _usual_gates(untrained).items()}
+    twin.load_state_dict(untrained | _scaled(tensors, inverse))
     return twin
 
 
@@ -132,6 +124,15 @@ def _shape(network: nn.Module) -> tuple[type[Bottleneck | BasicBlock], list[int]
     depths = [len([*network.get_submodule(f"layer{stage}").children()]) for stage in (1, 2, 3, 4)]
     first = network.get_submodule("layer1.0")
     return (Bottleneck if isinstance(first, Bottleneck) else BasicBlock), depths
+
+
+def _usual_gates(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return sigmoid(beta) of each group by the path of its block."""
+    return {
+        key.removesuffix(".sge.bias"): beta.flatten().sigmoid()
+        for key, beta in tensors.items()
+        if key.endswith(".sge.bias")
+    }
 
 
 def _scaled(tensors: dict[str, Tensor], factors: dict[str, Tensor]) -> dict[str, Tensor]:
