@@ -39,25 +39,28 @@ def spatial_gate(x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: floa
     Raises:
         ValueError: If ``x`` has not four dimensions, or ``groups`` does not divide its channels.
     """
-    _check(x, groups)
-    cells = x.shape[2] * x.shape[3]
+    if x.dim() != 4 or x.shape[1] % groups:
+        raise _misshapen(x, groups)
+    cells, factors = x.shape[2] * x.shape[3], (1, groups, 1, 1)
+    if weight.shape != factors or bias.shape != factors:  # a view takes longer than asking
+        weight, bias = weight.view(factors), bias.view(factors)
     y = x.float() if x.dtype.itemsize < 4 else x
     centred, total = _similarity(y, groups)
-    # With norm = root * std, the formula needs one pass: root * centred * scale + bias.
+    # centred is cells * root * std long, so the formula is root * centred * scale + bias.
     root = math.sqrt(max(cells - 1, 1))
     norm = torch.linalg.vector_norm(centred, dim=(2, 3), keepdim=True)
     # On constant maps std stays below 3 roundings of s; less than 16 says nothing of the map.
     constant = norm <= total * (16 * torch.finfo(y.dtype).eps * root / cells)
-    scale = (weight.view(1, groups, 1, 1) / (norm + eps * root)).masked_fill_(constant, 0)
+    scale = (weight / (norm + eps * root * cells)).masked_fill_(constant, 0)
     # addcmul takes twice as long over factors that are one number a map.
-    gate = torch.add(bias.view(1, groups, 1, 1), centred * scale, alpha=root).sigmoid_()
+    gate = torch.add(bias, centred * scale, alpha=root).sigmoid_()
     return gate if gate.dtype == x.dtype else gate.to(x.dtype)
 
 
 def _similarity(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-    """Return s_p - mean(s), (B, G, H, W), and sum(s), (B, G, 1, 1), of ``s_p = <m, x_p>``.
+    """Return s_p - mean(s), (B, G, H, W), and sum(s), (B, G, 1, 1), both times the cells of a map.
 
-    Here m is the descriptor, the mean of a group's c channels over the positions.
+    What is summed up over the positions serves as the descriptor, in place of the mean.
     """
     batch, channels, height, width = x.shape
     size, cells = channels // groups, height * width
@@ -65,11 +68,12 @@ def _similarity(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
         # One fused loop, whose plain sums would round too much if they were not of differences;
         # factors, because a division is repeated at each cell.
         y = x.reshape(batch, groups, size, cells)
-        descriptor = y.sum(3, keepdim=True) * (1 / cells)
-        similarity = (descriptor * (y - descriptor)).sum(2).view(batch, groups, height, width)
+        descriptor = y.sum(3, keepdim=True)
+        similarity = (descriptor * (y - descriptor * (1 / cells))).sum(2)
+        similarity = similarity.view(batch, groups, height, width)
         mean = similarity.sum((2, 3), keepdim=True) * (1 / cells)
-        return similarity - mean, descriptor.square().sum(2).view(batch, groups, 1, 1) * cells
-    descriptor = x.mean((2, 3))
+        return similarity - mean, descriptor.square().sum(2).view(batch, groups, 1, 1)
+    descriptor = x.sum((2, 3))
     if x.is_contiguous() or x.device.type != "cpu":
         row = descriptor.view(batch * groups, 1, size)
         products = _products(row, x.reshape(batch * groups, size, cells))
@@ -91,14 +95,13 @@ def _products(rows: Tensor, maps: Tensor) -> Tensor:
         return torch.bmm(rows, maps)
 
 
-def _check(x: Tensor, groups: int) -> None:
+def _misshapen(x: Tensor, groups: int) -> ValueError:
     if x.dim() != 4:
-        raise ValueError(f"SGE needs a feature map of shape (B, C, H, W), not {tuple(x.shape)}.")
-    if x.shape[1] % groups:
-        raise ValueError(
-            f"SGE cannot split {x.shape[1]} channels into {groups} equal groups: "
-            "choose a number of groups that divides the channels."
-        )
+        return ValueError(f"SGE needs a feature map of shape (B, C, H, W), not {tuple(x.shape)}.")
+    return ValueError(
+        f"SGE cannot split {x.shape[1]} channels into {groups} equal groups: "
+        "choose a number of groups that divides the channels."
+    )
 
 
 def apply_gate(x: Tensor, gate: Tensor) -> Tensor:
@@ -237,15 +240,10 @@ class SpatialGroupEnhance(nn.Module):
         return self._enhance(x, identity)
 
     def _enhance(self, x: Tensor, identity: Tensor | None = None) -> Tensor:
-        if self.compiled and not torch.compiler.is_compiling() and not _is_hooked(self.gate_point):
-            return _compile(_enhance, x)(x, self.weight, self.bias, self.groups, identity)
-        gate = self._gate(x)
-        return self._step(_apply, x)(x, gate, identity)
-
-    def _gate(self, x: Tensor) -> Tensor:
-        compute = self._step(spatial_gate, x)
-        gate: Tensor = self.gate_point(compute(x, self.weight, self.bias, self.groups), x)
-        return gate
+        if torch.compiler.is_compiling() or _is_hooked(self.gate_point):
+            gate = self._step(spatial_gate, x)(x, self.weight, self.bias, self.groups)
+            return self._step(_apply, x)(x, self.gate_point(gate, x), identity)
+        return self._step(_enhance, x)(x, self.weight, self.bias, self.groups, identity)
 
     def _step(self, function: _Step, x: Tensor) -> _Step:
         return _compile(function, x) if self.compiled else function
