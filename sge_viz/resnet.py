@@ -15,13 +15,15 @@ DEFAULT_LAYER = "layer3.5"
 """The paper's stage 4 (conv4_x) in a ResNet50, whose maps its Figure 2 shows."""
 
 
-def _residual(sge: nn.Module, x: Tensor, identity: Tensor) -> Tensor:
-    """Return ``sge(x) + identity`` for a block, which needs ``x`` no more."""
+def _finish(
+    x: Tensor, norm: nn.Module, sge: nn.Module, identity: Tensor, relu: nn.Module
+) -> Tensor:
+    """Return ``relu(sge(norm(x)) + identity)``."""
     if isinstance(sge, SpatialGroupEnhance):
-        return sge.add_(x, identity)
-    out: Tensor = sge(x)
+        return sge.finish(x, norm, identity, relu)
+    out: Tensor = sge(norm(x))
     out += identity
-    return out
+    return relu(out)  # type: ignore[no-any-return]
 
 
 class SGEBottleneck(Bottleneck):  # type: ignore[misc]
@@ -34,8 +36,7 @@ class SGEBottleneck(Bottleneck):  # type: ignore[misc]
         identity = x if self.downsample is None else self.downsample(x)
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
-        out = _residual(self.sge, self.bn3(self.conv3(out)), identity)
-        return self.relu(out)  # type: ignore[no-any-return]
+        return _finish(self.conv3(out), self.bn3, self.sge, identity, self.relu)
 
 
 class SGEBasicBlock(BasicBlock):  # type: ignore[misc]
@@ -47,8 +48,7 @@ class SGEBasicBlock(BasicBlock):  # type: ignore[misc]
         """Return the block's output for a feature map (B, C, H, W)."""
         identity = x if self.downsample is None else self.downsample(x)
         out = self.relu(self.bn1(self.conv1(x)))
-        out = _residual(self.sge, self.bn2(self.conv2(out)), identity)
-        return self.relu(out)  # type: ignore[no-any-return]
+        return _finish(self.conv2(out), self.bn2, self.sge, identity, self.relu)
 
 
 class SGEResNet(ResNet):  # type: ignore[misc]

@@ -359,10 +359,11 @@ def test_compiled_gate_is_the_same_for_hooks_gradients_and_batches(graphs):
         for memory_format in FORMATS:
             placed = x.contiguous(memory_format=memory_format)
             torch.testing.assert_close(compiled(placed), plain(placed))
-    assert graphs() - before <= 3  # one picture, several, and any number of them
+    most = 3 * len(FORMATS)  # one picture, several, and any number of them
+    assert graphs() - before <= most
     twin = module(4, compile=True)
     twin(x)
-    assert graphs() - before <= 3  # modules share what is compiled
+    assert graphs() - before <= most  # modules share what is compiled
 
     read: list[Tensor] = []
     with compiled.gate_point.register_forward_hook(lambda *args: read.append(args[-1])):

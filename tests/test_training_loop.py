@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from sge_viz import sge
 from sge_viz.capture import capture
 from sge_viz.resnet import sge_resnet18
-from sge_viz.sge import SpatialGroupEnhance
 from sge_viz.statistics import read_folder
 from sge_viz.statistics.team import Team
 from sge_viz.training import loop
@@ -118,20 +118,24 @@ def test_a_run_in_bfloat16_and_compiled_goes_on_too(tasks, tmp_path):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0.02)
 
 
-def test_the_network_can_be_looked_into_after_it_was_compiled(tasks, tmp_path, monkeypatch):
+def test_each_size_of_map_is_compiled_once_and_the_network_can_be_looked_into_after(
+    tasks, tmp_path, monkeypatch
+):
     compiled = []
-    monkeypatch.setattr(
-        SpatialGroupEnhance,
-        "compile",
-        lambda self, **_: compiled.append(self) or setattr(self, "_compiled_call_impl", self._call),
-    )
-    monkeypatch.setattr(SpatialGroupEnhance, "_call", nn.Module._call_impl, raising=False)
-    task, settings = tasks["distil"](compile=True, ema=0.0, images=8)
-    network = run(task, settings, tmp_path)
-    assert len(compiled) == 4 and not network.training
-    with torch.inference_mode(), capture(network) as seen:
-        network(torch.rand(1, 3, 64, 64))
-    assert len(seen) == 4
+    monkeypatch.setattr(torch, "compile", lambda step, **_: compiled.append(step.__name__) or step)
+    monkeypatch.setattr(sge, "_compiled", {})
+    for ema in (0.0, 0.5):
+        task, settings = tasks["distil"](compile=True, ema=ema, images=8)
+        network = run(task, settings, tmp_path / str(ema))
+        assert len(compiled) == len(set(compiled)) == 4
+        assert not network.training
+        with torch.inference_mode(), capture(network) as seen:
+            network(torch.rand(1, 3, 64, 64))
+        assert len(seen) == 4 == len(compiled)  # it runs as it is given: not compiled
+    task, settings = tasks["distil"](compile=False, images=8)
+    monkeypatch.setattr(sge, "_compiled", {})
+    run(task, settings, tmp_path / "plain")
+    assert len(compiled) == 4
 
 
 def test_the_average_is_what_a_naive_loop_gives(tasks, tmp_path, monkeypatch):

@@ -91,8 +91,7 @@ def train(
     if device.index is not None and device.type == "cuda":
         torch.cuda.set_device(device)
     module = task.module.to(device).to(memory_format=torch.channels_last)
-    if settings.compile:
-        compile_sge(module)
+    _compile_sge(module, settings.compile)
     average = _averaged(task.network, settings)
     state = State(module, average, make_optimiser(module, settings))
     state.resume(out, settings, material)
@@ -130,17 +129,14 @@ def train(
         state.save(out, settings, material)
     team.gather(state.step)  # nobody goes on before it is saved
     trained: ResNet = task.network if average is None else average.module
-    for part in module.modules():
-        part._compiled_call_impl = None  # what is compiled calls no hooks: capture refuses it
+    _compile_sge(trained, False)
     return trained.eval()
 
 
-def compile_sge(module: nn.Module) -> None:
-    """Compile the SGE modules alone, forward and backward, one graph for each size of map."""
-    torch._dynamo.config.cache_size_limit = 256  # 16 modules at every side of the phases
+def _compile_sge(module: nn.Module, compiled: bool) -> None:
     for part in module.modules():
         if isinstance(part, SpatialGroupEnhance):
-            part.compile(dynamic=False)
+            part.compiled = compiled
 
 
 def _step(
