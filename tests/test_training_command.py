@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from sge_viz.checkpoints import load_model
+from sge_viz.checkpoints.contents import read
 from sge_viz.cli import main
 from sge_viz.training.packing import open_pack
 from sge_viz.training.settings import Settings
@@ -72,8 +73,6 @@ def test_from_pictures_to_weights_that_load(tmp_path, capsys):
     assert "16/16 views: 64 px, loss " in said.err and " images/s, 0:00 left" in said.err
     network = load_model(out / "weights.safetensors", "cpu")
     assert network.card.architecture == "sge_resnet18" and network.card.classes == 1000
-    from sge_viz.checkpoints.contents import read
-
     card = read(out / "weights.safetensors", "weights").metadata
     settings = Settings.from_text(card["recipe"])
     assert (settings.sge_rate, settings.phases) == (5.0, ((32, 0.5), (64, 0.5)))
@@ -105,6 +104,18 @@ def test_a_twin_and_a_second_run_begin_from_the_first(pack, tmp_path, capsys):
     wrong = ["--architecture", "resnet50"]
     assert main([*command, "--out", str(tmp_path / "third"), *start, *wrong]) == 2
     assert "holds a sge_resnet18, not a resnet50" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_without_being_told_it_takes_the_precision_of_the_hardware(
+    pack, tmp_path, monkeypatch, native
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": native})
+    options = [word for word in QUICK if word not in ("--precision", "float32")]
+    command = ["train", "distil", str(pack), *options, "--images", "4", "--out", str(tmp_path)]
+    assert main(command) == 0
+    recipe = read(tmp_path / "weights.safetensors", "weights").metadata["recipe"]
+    assert Settings.from_text(recipe).precision == ("bfloat16" if native else "float32")
 
 
 def test_a_killed_command_given_again_ends_with_the_same_weights(pack, tmp_path):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sge_viz.sge import SpatialGroupEnhance
 from sge_viz.statistics.team import Team
 from sge_viz.training.optimiser import make_optimiser, set_rate
-from sge_viz.training.settings import BadSettings, Settings
+from sge_viz.training.settings import BadSettings, Settings, usual_precision
 from sge_viz.training.student import Student
 from sge_viz.training.task import generator, places
 from tests.training_example import small_network
@@ -54,6 +54,20 @@ def test_settings_come_back_from_their_text():
     for settings in (PLAIN, every_setting()):
         again = Settings.from_text(settings.text())
         assert again == settings and hash(again) == hash(settings)
+
+
+@pytest.mark.parametrize(
+    ("has", "precision"),
+    [
+        ({"avx2": True, "avx512_f": True, "avx512_bf16": False}, "float32"),
+        ({"avx512_bf16": True, "amx_bf16": False}, "bfloat16"),
+        ({"amx_bf16": True}, "bfloat16"),
+        ({"neon": True, "bf16": True}, "bfloat16"),
+    ],
+)
+def test_the_usual_precision_is_one_that_the_processor_has(has, precision, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    assert usual_precision("cpu") == precision
 
 
 def test_every_difference_is_named():

@@ -150,7 +150,11 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         "--area", type=_pair, metavar="LEAST,LARGEST", help="share of the picture in a view"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16")
+    parser.add_argument(
+        "--precision",
+        choices=("bfloat16", "float32"),
+        help="of the network's passes (bfloat16 where the hardware has it, else float32)",
+    )
     parser.add_argument(
         "--no-compile", action="store_true", help="do without torch.compile of SGE (a C++ compiler)"
     )
@@ -263,7 +267,7 @@ def _train(
 
 
 def _settings(arguments: argparse.Namespace, kind: str, images: int, start: str | None) -> Settings:
-    from sge_viz.training.settings import BadSettings, Settings
+    from sge_viz.training.settings import BadSettings, Settings, usual_precision
 
     try:
         phases = tuple(
@@ -297,7 +301,7 @@ def _settings(arguments: argparse.Namespace, kind: str, images: int, start: str 
         area=arguments.area,
         blur=getattr(arguments, "blur", 0.0),
         seed=arguments.seed,
-        precision=arguments.precision,
+        precision=arguments.precision or usual_precision(chosen_device(arguments)),
         compile=not arguments.no_compile,
     )
 

@@ -26,6 +26,7 @@ from sge_viz.checkpoints.files import written_atomically
 from sge_viz.images import BadPicture, open_picture
 from sge_viz.statistics.accuracy import wordnet_ids
 from sge_viz.statistics.folder import Folder, read_folder
+from sge_viz.training.settings import usual_precision
 from sge_viz.training.teacher import Teacher, to_bytes
 from sge_viz.training.views import whole_views
 
@@ -312,7 +313,8 @@ def _look(teacher: Teacher, squares: Bytes, device: str) -> Bytes:
     pictures = torch.from_numpy(squares).to(device).permute(0, 3, 1, 2).float() / 255
     resized = whole_views(len(pictures)).of(pictures, teacher.side)
     resized = resized.contiguous(memory_format=torch.channels_last)
-    with torch.inference_mode(), torch.autocast(device.split(":", maxsplit=1)[0], torch.bfloat16):
+    faster = usual_precision(device) == "bfloat16"
+    with torch.inference_mode(), torch.autocast(torch.device(device).type, torch.bfloat16, faster):
         seen = teacher(resized)
     return to_bytes(seen).permute(0, 2, 3, 1).cpu().numpy()
 
