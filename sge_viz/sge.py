@@ -241,9 +241,9 @@ class SpatialGroupEnhance(nn.Module):
             groups: Number of groups, at least 1.
             compile: Run with torch.compile, which needs a C++ compiler, and some seconds at the
                 first map of each size. All modules share what is compiled. Where hooks look at
-                ``gate_point``, two graphs do the work of one, to the same bits. channels_last maps,
-                sizes past the 32nd and networks compiled or exported as a whole use the plain
-                functions.
+                ``gate_point``, several graphs do the work of one, which may round differently.
+                Maps that are neither contiguous nor channels_last, sizes past the 32nd and networks
+                compiled or exported as a whole use the plain functions.
 
         Raises:
             ValueError: If ``groups`` is below 1.

@@ -105,6 +105,72 @@ def test_a_hook_that_only_reads_changes_nothing_and_a_replaced_gate_the_answer(d
     torch.testing.assert_close(model(x), bare)  # with gradients
 
 
+def blocks() -> tuple[nn.Module, nn.Module]:
+    """A basic block whose norms have learned, and its twin whose SGE is compiled."""
+    torch.manual_seed(0)
+    plain, compiled = (sge_models.SGEBasicBlock(16, 16) for _ in range(2))
+    plain.sge = SpatialGroupEnhance(4)
+    compiled.sge = SpatialGroupEnhance(4, compile=True)
+    for values in plain.state_dict().values():
+        if values.is_floating_point():
+            values.add_(torch.rand_like(values))
+    compiled.load_state_dict(plain.state_dict())
+    return plain.eval(), compiled.eval()
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_a_compiled_block_gives_the_same_and_keeps_what_others_were_given(memory_format):
+    plain, compiled = blocks()
+    x = torch.randn(2, 16, 6, 5).contiguous(memory_format=memory_format)
+    kept: list[torch.Tensor] = []
+    for mode in (torch.no_grad, torch.inference_mode, torch.enable_grad):
+        with mode():
+            before, expected = x.clone(), plain(x)
+            with compiled.conv2.register_forward_hook(lambda *args: kept.append(args[-1])):
+                out = compiled(x)
+            torch.testing.assert_close(out, expected)
+            torch.testing.assert_close(kept[-1], plain.conv2(plain.relu(plain.bn1(plain.conv1(x)))))
+            assert out.is_contiguous(memory_format=memory_format) and torch.equal(x, before)
+
+
+@pytest.mark.parametrize("name", ["bn2", "sge", "sge.gate_point", "relu"])
+def test_hooks_on_the_end_of_a_compiled_block_see_and_change_what_they_would(name):
+    plain, compiled = blocks()
+    x = torch.randn(2, 16, 6, 5)
+    seen: dict[nn.Module, list[torch.Tensor]] = {plain: [], compiled: []}
+    with torch.no_grad():
+        bare = compiled(x)
+        answers = []
+        for block in (plain, compiled):
+
+            def halve(_, __, out, of=block):
+                seen[of].append(out.clone())
+                return out / 2
+
+            with block.get_submodule(name).register_forward_hook(halve):
+                answers.append(block(x))
+        torch.testing.assert_close(*answers)
+        torch.testing.assert_close(seen[plain], seen[compiled])
+        assert not torch.allclose(answers[1], bare)
+        torch.testing.assert_close(compiled(x), bare)
+
+
+def test_a_compiled_block_whose_norm_still_learns_or_is_gone():
+    plain, compiled = blocks()
+    x = torch.randn(2, 16, 6, 5)
+    with torch.no_grad():
+        for block in (plain, compiled):
+            block.train()
+        torch.testing.assert_close(compiled(x), plain(x))
+        torch.testing.assert_close(compiled.bn2.running_var, plain.bn2.running_var)
+        for block in (plain, compiled):
+            block.eval().bn2 = nn.Identity()
+        torch.testing.assert_close(compiled(x), plain(x))
+        for block in (plain, compiled):
+            block.bn2 = nn.BatchNorm2d(16, track_running_stats=False).eval()
+        torch.testing.assert_close(compiled(x), plain(x))
+
+
 @pytest.mark.parametrize("compile", [False, True])
 def test_a_network_compiles_and_exports_without_gradients(compile):
     torch.manual_seed(0)
