@@ -29,7 +29,8 @@ def spatial_gate(x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: floa
 
     Where s does not vary, the gate is ``sigmoid(bias)``: on a map of one cell, and where the spread
     of s is within the rounding of s, as on a constant map however large its values. There the
-    formula would divide rounding noise by ``eps``. Statistics of 16-bit input are taken in float32.
+    formula would divide rounding noise by ``eps``. Statistics of 16-bit input are taken in float32,
+    which holds those of values up to some 1e6.
 
     Args:
         x: Feature map, shape (B, C, H, W), of any memory format.
@@ -70,20 +71,21 @@ def _similarity(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     batch, channels, height, width = x.shape
     size, cells = channels // groups, height * width
     if torch.compiler.is_compiling():
-        # One fused loop, whose plain sums would round too much if they were not of differences;
-        # factors, because a division is repeated at each cell.
+        # One fused loop, whose plain sums round too much unless the mean is nearly taken off
+        # before; factors, because a division is repeated at each cell.
         y = x.reshape(batch, groups, size, cells)
         descriptor = y.sum(3, keepdim=True)
-        similarity = (descriptor * (y - descriptor * (1 / cells))).sum(2)
+        total = descriptor.square().sum(2)
+        similarity = (descriptor * y).sum(2) - total * (1 / cells)
         similarity = similarity.view(batch, groups, height, width)
         mean = similarity.sum((2, 3), keepdim=True) * (1 / cells)
-        return similarity - mean, descriptor.square().sum(2).view(batch, groups, 1, 1)
+        return similarity - mean, total.view(batch, groups, 1, 1)
     descriptor = x.sum((2, 3))
-    if x.is_contiguous() or x.device.type != "cpu":
+    if batch == 1 or x.is_contiguous() or x.device.type != "cpu":
         row = descriptor.view(batch * groups, 1, size)
         products = _products(row, x.reshape(batch * groups, size, cells))
     else:
-        # channels_last: a product for each picture reads its map as it lies; one for all copies it.
+        # channels_last: a product for each picture reads its map as it lies, one for all copies it.
         rows, maps = descriptor.view(batch, groups, 1, size), x.reshape(batch, groups, size, cells)
         products = torch.stack([_products(row, y) for row, y in zip(rows, maps, strict=True)])
     similarity = products.view(batch, groups, height, width)
@@ -149,12 +151,8 @@ def _reorder(
     x: Tensor, weight: Tensor, bias: Tensor, groups: int, identity: Tensor | None = None
 ) -> Tensor:
     """Do as `_enhance` to a channels_last map, channel by channel, where one graph is faster."""
-    if identity is None:
-        out = _enhance(x.contiguous(), weight, bias, groups)
-    else:
-        out = _enhance(x.contiguous(), weight, bias, groups, identity.contiguous())
-        if not torch.is_grad_enabled():
-            return x.copy_(out)
+    identity = None if identity is None else identity.contiguous()
+    out = _enhance(x.contiguous(), weight, bias, groups, identity)
     return out.contiguous(memory_format=torch.channels_last)
 
 
@@ -180,13 +178,14 @@ def _compile(step: _Step, x: Tensor) -> _Step:
 
     A graph with the sizes as constants is faster than one for every size. torch.compile keeps a
     function's graphs with its code object and tries them in turn, so each size gets a copy. The
-    plain function serves maps that are neither contiguous nor channels_last, and sizes past the
-    32nd.
+    plain function serves sizes past the 32nd and, on the CPU without gradients, channels_last maps,
+    where it is as fast; with gradients, these are reordered.
     """
     if torch.compiler.is_compiling():
         return step
-    if not x.is_contiguous():
-        if step is not _enhance or not x.is_contiguous(memory_format=torch.channels_last):
+    if not x.is_contiguous() and x.device.type == "cpu":
+        last = x.is_contiguous(memory_format=torch.channels_last)
+        if not last or not torch.is_grad_enabled() or step is not _enhance:
             return step
         step = _reorder
     compiled, size = _compiled.setdefault(step, {}), x.shape[1:]
@@ -242,8 +241,8 @@ class SpatialGroupEnhance(nn.Module):
             compile: Run with torch.compile, which needs a C++ compiler, and some seconds at the
                 first map of each size. All modules share what is compiled. Where hooks look at
                 ``gate_point``, several graphs do the work of one, which may round differently.
-                Maps that are neither contiguous nor channels_last, sizes past the 32nd and networks
-                compiled or exported as a whole use the plain functions.
+                Sizes past the 32nd, networks compiled or exported as a whole and channels_last maps
+                on the CPU without gradients use the plain functions.
 
         Raises:
             ValueError: If ``groups`` is below 1.
