@@ -78,7 +78,8 @@ def capture(
     In a network without SGE the output of the last batch norm of every torchvision ResNet block is
     split into groups, for comparison; there is no gate then.
 
-    SGE modules made with ``compile=True`` are captured like any. A network compiled as a whole by
+    The answer stays the same to the bit; with SGE modules made with ``compile=True``, but for the
+    rounding of other graphs. A network compiled as a whole by
     torch.compile is refused, because its graphs do not call hooks.
 
     Args:

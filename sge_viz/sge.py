@@ -295,17 +295,23 @@ class SpatialGroupEnhance(nn.Module):
         return out
 
     def _fuses(self, norm: nn.Module, relu: nn.Module) -> bool:
-        if type(norm) is not nn.BatchNorm2d or type(relu) is not nn.ReLU or norm.training:
+        if type(self) is not SpatialGroupEnhance or torch.compiler.is_compiling():
             return False
-        if torch.compiler.is_compiling() or self._is_watched():
+        if type(norm) is not nn.BatchNorm2d or norm.training or not norm.track_running_stats:
             return False
-        return norm.track_running_stats and not _are_hooked(self.gate_point, norm, relu)
+        watched = self._is_watched() or _are_hooked(self.gate_point, norm, relu)
+        return type(relu) is nn.ReLU and not watched
 
     def _enhance(self, x: Tensor, identity: Tensor | None = None) -> Tensor:
-        if torch.compiler.is_compiling() or _are_hooked(self.gate_point):
-            gate = self._step(spatial_gate, x)(x, self.weight, self.bias, self.groups)
-            return self._step(_apply, x)(x, self.gate_point(gate, x), identity)
+        watched = torch.compiler.is_compiling() or _are_hooked(self.gate_point)
+        if watched or type(self) is not SpatialGroupEnhance:  # whose gate may be another
+            return self._step(_apply, x)(x, self._gate(x), identity)
         return self._step(_enhance, x)(x, self.weight, self.bias, self.groups, identity)
+
+    def _gate(self, x: Tensor) -> Tensor:
+        compute = self._step(spatial_gate, x)
+        gate: Tensor = self.gate_point(compute(x, self.weight, self.bias, self.groups), x)
+        return gate
 
     def _step(self, function: _Step, x: Tensor) -> _Step:
         return _compile(function, x) if self.compiled else function

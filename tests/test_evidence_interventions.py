@@ -278,7 +278,11 @@ def test_compiled_sge_modules_are_intervened_in_too(x, compiled):
     model.load_state_dict(network("sge_resnet18").state_dict())
     with torch.inference_mode():
         plain = model(x)
-    assert torch.equal(run(model, x, Intervention(Unchanged())), plain)
+    same = run(model, x, Intervention(Unchanged()))
+    if compiled:  # one graph gives way to several, which round differently
+        torch.testing.assert_close(same, plain, rtol=1e-5, atol=1e-5)
+    else:
+        assert torch.equal(same, plain)
     for replacement in (OFF, ZEROED):
         expected = run(network("sge_resnet18"), x, Intervention(replacement))
         got = run(model, x, Intervention(replacement))

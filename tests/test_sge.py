@@ -248,9 +248,11 @@ def test_in_place_with_the_residual_it_is_the_same(compile, dtype, memory_format
                 out = sge.add_(given, added)
             assert out is given
             assert out.is_contiguous(memory_format=memory_format)
-            # The sum with 0 needs no rounding; another is off by one rounding of the product.
+            # The sum with 0 needs no rounding; another is off by one rounding of the product, and
+            # another graph by the rounding of the gate.
             bound = torch.finfo(dtype).eps * (expected.abs() + (expected + added).abs())
-            assert ((out - (expected + added)).abs() <= bound * added.any()).all()
+            factor = 4 * compile + added.any()
+            assert ((out - (expected + added)).abs() <= bound * factor).all()
     assert torch.equal(identity, kept)
 
 
