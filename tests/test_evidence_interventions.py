@@ -274,7 +274,9 @@ def test_a_gate_that_is_not_let_through_is_refused(net, x, monkeypatch):
 def test_compiled_sge_modules_are_intervened_in_too(x, compiled):
     from sge_viz.resnet import sge_resnet18
 
-    model = sge_resnet18(num_classes=7, compile=compiled).eval()
+    model = sge_resnet18(num_classes=7).eval()
+    for block in model.layer4:  # one size of map to compile
+        block.sge.compiled = compiled
     model.load_state_dict(network("sge_resnet18").state_dict())
     with torch.inference_mode():
         plain = model(x)

@@ -358,14 +358,14 @@ def test_compiled_gate_is_the_same_for_hooks_gradients_and_batches(graphs):
     before = graphs()
     for size in (1, 2, 5, 3):
         x = feature_map(size, 16, 6, 5, seed=size)
-        for memory_format in FORMATS:
-            placed = x.contiguous(memory_format=memory_format)
-            torch.testing.assert_close(compiled(placed), plain(placed))
-    most = 3 * len(FORMATS)  # one picture, several, and any number of them
-    assert graphs() - before <= most
+        torch.testing.assert_close(compiled(x), plain(x))
+    assert graphs() - before <= 3  # one picture, several, and any number of them
+    last = x.contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(compiled(last), plain(last))
+    assert graphs() - before <= 4
     twin = module(4, compile=True)
     twin(x)
-    assert graphs() - before <= most  # modules share what is compiled
+    assert graphs() - before <= 4  # modules share what is compiled
 
     read: list[Tensor] = []
     with compiled.gate_point.register_forward_hook(lambda *args: read.append(args[-1])):
