@@ -79,8 +79,8 @@ def capture(
     split into groups, for comparison; there is no gate then.
 
     The answer stays the same to the bit; with SGE modules made with ``compile=True``, but for the
-    rounding of other graphs. A network compiled as a whole by
-    torch.compile is refused, because its graphs do not call hooks.
+    rounding of other graphs. A network compiled as a whole by torch.compile is refused, because its
+    graphs do not call hooks.
 
     Args:
         model: A network with SpatialGroupEnhance modules, or with torchvision's ResNet blocks.
