@@ -129,6 +129,7 @@ def test_each_size_of_map_is_compiled_once_and_the_network_can_be_looked_into_af
         network = run(task, settings, tmp_path / str(ema))
         assert len(compiled) == len(set(compiled)) == 4
         assert not network.training
+        assert not any(getattr(part, "compiled", False) for part in task.module.modules())
         with torch.inference_mode(), capture(network) as seen:
             network(torch.rand(1, 3, 64, 64))
         assert len(seen) == 4 == len(compiled)  # it runs as it is given: not compiled

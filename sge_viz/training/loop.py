@@ -129,7 +129,8 @@ def train(
         state.save(out, settings, material)
     team.gather(state.step)  # nobody goes on before it is saved
     trained: ResNet = task.network if average is None else average.module
-    _compile_sge(trained, False)
+    for network in (module, trained):
+        _compile_sge(network, False)
     return trained.eval()
 
 
