@@ -1,29 +1,86 @@
 """SGE-ResNet-18, 34, 50, 101 and 152: torchvision's ResNet with SGE in every block."""
 
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torchvision.models.resnet import (  # type: ignore[import-untyped]
     BasicBlock,
     Bottleneck,
     ResNet,
 )
 
-from sge_viz.sge import SpatialGroupEnhance
+from sge_viz.sge import SpatialGroupEnhance, are_watched, compile_for, enhance
 
 DEFAULT_LAYER = "layer3.5"
 """The paper's stage 4 (conv4_x) in a ResNet50, whose maps its Figure 2 shows."""
 
 
-def _finish(
-    x: Tensor, norm: nn.Module, sge: nn.Module, identity: Tensor, relu: nn.Module
-) -> Tensor:
-    """Return ``relu(sge(norm(x)) + identity)``."""
+_Steps = tuple[tuple[nn.Conv2d, nn.BatchNorm2d], ...]
+_Values = tuple[tuple[Any, ...], tuple[Any, ...]]
+
+
+def _run(x: Tensor, identity: Tensor, steps: _Steps, sge: nn.Module, relu: nn.Module) -> Tensor:
+    """Return ``relu(sge(y) + identity)``, y being ``x`` after the steps, with ``relu`` between.
+
+    With SGE compiled it is one graph, where that changes nothing but the rounding: without
+    gradients, the norms in evaluation, and no hook watching.
+    """
+    if isinstance(sge, SpatialGroupEnhance) and _is_one_graph(x, steps, sge, relu):
+        sizes = (x.shape[1:], identity.shape[1:], *(step[0].weight.shape for step in steps))
+        values = tuple(_values(*step) for step in steps)
+        return compile_for(sizes, _block)(x, identity, values, sge.weight, sge.bias, sge.groups)
+    for convolution, norm in steps[:-1]:
+        x = relu(norm(convolution(x)))
+    convolution, norm = steps[-1]
+    out = norm(convolution(x))
     if isinstance(sge, SpatialGroupEnhance):
-        return sge.finish(x, norm, identity, relu)
-    out: Tensor = sge(norm(x))
-    out += identity
+        out = sge.add_(out, identity)
+    else:
+        out = sge(out)
+        out += identity
     return relu(out)  # type: ignore[no-any-return]
+
+
+def _is_one_graph(x: Tensor, steps: _Steps, sge: SpatialGroupEnhance, relu: nn.Module) -> bool:
+    if not sge.compiled or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return False
+    if x.device.type == "cpu" and not x.is_contiguous():
+        return False
+    usual = type(relu) is nn.ReLU and all(_is_usual(*step) for step in steps)
+    return usual and sge.is_plain() and not are_watched(relu, *chain.from_iterable(steps))
+
+
+def _is_usual(convolution: nn.Module, norm: nn.Module) -> bool:
+    if type(convolution) is not nn.Conv2d or convolution.padding_mode != "zeros":
+        return False
+    return type(norm) is nn.BatchNorm2d and not norm.training and norm.running_mean is not None
+
+
+def _values(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> _Values:
+    """Return what `_block` gives to conv2d and to batch_norm."""
+    c, n = convolution, norm
+    kernel = (c.weight, c.bias, c.stride, c.padding, c.dilation, c.groups)
+    return kernel, (n.running_mean, n.running_var, n.weight, n.bias, False, 0.0, n.eps)
+
+
+def _block(
+    x: Tensor,
+    identity: Tensor,
+    values: tuple[_Values, ...],
+    weight: Tensor,
+    bias: Tensor,
+    groups: int,
+) -> Tensor:
+    """Do as `_run` to the values of the modules, as one function to compile."""
+    for number, (kernel, norm) in enumerate(values, start=1):
+        x = functional.batch_norm(functional.conv2d(x, *kernel), *norm)
+        if number < len(values):
+            x = x.relu_()
+    return enhance(x, weight, bias, groups, identity).relu_()
 
 
 class SGEBottleneck(Bottleneck):  # type: ignore[misc]
@@ -34,9 +91,8 @@ class SGEBottleneck(Bottleneck):  # type: ignore[misc]
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's output for a feature map (B, C, H, W)."""
         identity = x if self.downsample is None else self.downsample(x)
-        out = self.relu(self.bn1(self.conv1(x)))
-        out = self.relu(self.bn2(self.conv2(out)))
-        return _finish(self.conv3(out), self.bn3, self.sge, identity, self.relu)
+        steps = ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3))
+        return _run(x, identity, steps, self.sge, self.relu)
 
 
 class SGEBasicBlock(BasicBlock):  # type: ignore[misc]
@@ -47,8 +103,8 @@ class SGEBasicBlock(BasicBlock):  # type: ignore[misc]
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's output for a feature map (B, C, H, W)."""
         identity = x if self.downsample is None else self.downsample(x)
-        out = self.relu(self.bn1(self.conv1(x)))
-        return _finish(self.conv2(out), self.bn2, self.sge, identity, self.relu)
+        steps = ((self.conv1, self.bn1), (self.conv2, self.bn2))
+        return _run(x, identity, steps, self.sge, self.relu)
 
 
 class SGEResNet(ResNet):  # type: ignore[misc]
@@ -59,7 +115,9 @@ class SGEResNet(ResNet):  # type: ignore[misc]
         depths: Number of blocks in layer1, layer2, layer3 and layer4.
         num_classes: Outputs of the last layer.
         groups: Groups of every SGE module (the convolutions are not grouped).
-        compile: Whether the SGE modules run compiled.
+        compile: Whether the SGE modules run compiled, and with them, where nobody looks, each block
+            as one graph: without gradients, in evaluation, and without hooks on its modules. The
+            first picture of a size then takes half a minute.
     """
 
     def __init__(

@@ -11,13 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.modules.module import _has_any_global_hook
 
-_COMPILED_SIZES = 32
+_COMPILED_SIZES = 64
 
 _Step = Callable[..., Tensor]
-_Norm = tuple[Tensor, Tensor, Tensor, Tensor, float]
 
 
 def spatial_gate(x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float = 1e-5) -> Tensor:
@@ -140,19 +138,23 @@ def _by_group(x: Tensor, groups: int) -> Tensor:
     return x.view(batch, groups, channels // groups, height, width)
 
 
-def _enhance(
+def enhance(
     x: Tensor, weight: Tensor, bias: Tensor, groups: int, identity: Tensor | None = None
 ) -> Tensor:
-    """Return ``x`` times its gate, plus ``identity`` if there is one, in one graph."""
+    """Return ``x`` times its gate, plus ``identity`` if there is one.
+
+    All that SGE does, as one function to compile. Like `spatial_gate` and `add_gated`; with an
+    identity and without gradients the result takes the place of ``x``.
+    """
     return _apply(x, spatial_gate(x, weight, bias, groups), identity)
 
 
 def _reorder(
     x: Tensor, weight: Tensor, bias: Tensor, groups: int, identity: Tensor | None = None
 ) -> Tensor:
-    """Do as `_enhance` to a channels_last map, channel by channel, where one graph is faster."""
+    """Do as `enhance` to a channels_last map, channel by channel, where one graph is faster."""
     identity = None if identity is None else identity.contiguous()
-    out = _enhance(x.contiguous(), weight, bias, groups, identity)
+    out = enhance(x.contiguous(), weight, bias, groups, identity)
     return out.contiguous(memory_format=torch.channels_last)
 
 
@@ -162,51 +164,56 @@ def _apply(x: Tensor, gate: Tensor, identity: Tensor | None) -> Tensor:
     return add_gated(x, gate, identity, out=None if torch.is_grad_enabled() else x)
 
 
-def _finish(
-    x: Tensor, norm: _Norm, weight: Tensor, bias: Tensor, groups: int, identity: Tensor
-) -> Tensor:
-    """Return the end of a residual block, ``relu(SGE(norm(x)) + identity)``, in one graph."""
-    x = functional.batch_norm(x, *norm[:4], eps=norm[4])
-    return _enhance(x, weight, bias, groups, identity).relu_()
+_compiled: dict[_Step, dict[tuple[torch.Size, ...], _Step]] = {}
 
 
-_compiled: dict[_Step, dict[torch.Size, _Step]] = {}
+def compile_for(sizes: tuple[torch.Size, ...], step: _Step) -> _Step:
+    """Return ``step``, compiled for tensors of these sizes.
+
+    A graph with the sizes as constants is faster than one for every size. torch.compile keeps a
+    function's graphs with its code object and tries them in turn, so each size gets a copy. After
+    64 of them ``step`` itself serves the others.
+    """
+    compiled = _compiled.setdefault(step, {})
+    if sizes not in compiled:
+        if len(compiled) >= _COMPILED_SIZES:
+            return step
+        code = step.__code__.replace(co_name=f"{step.__name__}_{len(compiled)}")
+        copy = types.FunctionType(code, step.__globals__, argdefs=step.__defaults__)
+        # The functions that these refer to stay: to ask at each call takes as long as a small map.
+        # Convolutions are faster on maps as they lie than on those reordered for each.
+        options: dict[str, Any] = {
+            "guard_filter_fn": torch.compiler.skip_guard_on_globals_unsafe,
+            "layout_optimization": False,
+        }
+        compiled.setdefault(sizes, torch.compile(copy, options=options))
+    return compiled[sizes]
 
 
 def _compile(step: _Step, x: Tensor) -> _Step:
     """Return ``step`` of an SGE module, compiled for any batch of maps of the size of ``x``.
 
-    A graph with the sizes as constants is faster than one for every size. torch.compile keeps a
-    function's graphs with its code object and tries them in turn, so each size gets a copy. The
-    plain function serves sizes past the 32nd and, on the CPU without gradients, channels_last maps,
-    where it is as fast; with gradients, these are reordered.
+    On the CPU without gradients the plain function serves channels_last maps, where it is as fast;
+    with gradients, these are reordered.
     """
     if torch.compiler.is_compiling():
         return step
     if not x.is_contiguous() and x.device.type == "cpu":
         last = x.is_contiguous(memory_format=torch.channels_last)
-        if not last or not torch.is_grad_enabled() or step is not _enhance:
+        if not last or not torch.is_grad_enabled() or step is not enhance:
             return step
         step = _reorder
-    compiled, size = _compiled.setdefault(step, {}), x.shape[1:]
-    if size not in compiled:
-        if len(compiled) >= _COMPILED_SIZES:
-            return step
-        code = step.__code__.replace(co_name=f"{step.__name__}_{'x'.join(map(str, size))}")
-        copy = types.FunctionType(code, globals(), argdefs=step.__defaults__)
-        # The functions that these refer to stay: to ask at each call takes as long as a small map.
-        options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_guard_on_globals_unsafe}
-        compiled.setdefault(size, torch.compile(copy, options=options))
-    return compiled[size]
+    return compile_for((x.shape[1:],), step)
 
 
-def _are_hooked(*modules: nn.Module) -> bool:
+def are_watched(*modules: nn.Module) -> bool:
+    """Whether hooks, or a forward set on a module itself, want to see these modules called."""
     if _has_any_global_hook():  # type: ignore[no-untyped-call]
         return True
     for module in modules:
         if module._forward_hooks or module._forward_pre_hooks:
             return True
-        if module._backward_hooks or module._backward_pre_hooks:
+        if module._backward_hooks or module._backward_pre_hooks or "forward" in module.__dict__:
             return True
     return False
 
@@ -239,10 +246,10 @@ class SpatialGroupEnhance(nn.Module):
         Args:
             groups: Number of groups, at least 1.
             compile: Run with torch.compile, which needs a C++ compiler, and some seconds at the
-                first map of each size. All modules share what is compiled. Where hooks look at
-                ``gate_point``, several graphs do the work of one, which may round differently.
-                Sizes past the 32nd, networks compiled or exported as a whole and channels_last maps
-                on the CPU without gradients use the plain functions.
+                first map of each size. All modules share what is compiled, for 64 sizes of map.
+                Where hooks look at ``gate_point``, several graphs do the work of one, which may
+                round differently. Further sizes, networks compiled or exported as a whole and
+                channels_last maps on the CPU without gradients use the plain functions.
 
         Raises:
             ValueError: If ``groups`` is below 1.
@@ -275,38 +282,16 @@ class SpatialGroupEnhance(nn.Module):
             return enhanced + identity  # not in place: who looks may keep what was given
         return self._enhance(x, identity)
 
-    def finish(self, x: Tensor, norm: nn.Module, identity: Tensor, relu: nn.Module) -> Tensor:
-        """Return ``relu(self(norm(x)) + identity)``, the end of a residual block.
-
-        Compiled, all of it is one graph where that changes nothing but the rounding: without
-        gradients, if ``norm`` is a batch norm in evaluation and no hook watches these modules.
-
-        Args:
-            x: What the block's last convolution gives, (B, C, H, W).
-            norm: The block's last normalisation.
-            identity: What the block adds, (B, C, H, W).
-            relu: The activation that ends the block.
-        """
-        if self.compiled and not torch.is_grad_enabled() and self._fuses(norm, relu):
-            learned = (norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.eps)
-            finish = _compile(_finish, x)
-            return finish(x, learned, self.weight, self.bias, self.groups, identity)
-        out: Tensor = relu(self.add_(norm(x), identity))
-        return out
-
-    def _fuses(self, norm: nn.Module, relu: nn.Module) -> bool:
-        if type(self) is not SpatialGroupEnhance or torch.compiler.is_compiling():
-            return False
-        if type(norm) is not nn.BatchNorm2d or norm.training or not norm.track_running_stats:
-            return False
-        watched = self._is_watched() or _are_hooked(self.gate_point, norm, relu)
-        return type(relu) is nn.ReLU and not watched
+    def is_plain(self) -> bool:
+        """Whether `enhance` does all that a call does: no hooks, no subclass, no other forward."""
+        watched = self._is_watched() or are_watched(self.gate_point)
+        return type(self) is SpatialGroupEnhance and not watched
 
     def _enhance(self, x: Tensor, identity: Tensor | None = None) -> Tensor:
-        watched = torch.compiler.is_compiling() or _are_hooked(self.gate_point)
+        watched = torch.compiler.is_compiling() or are_watched(self.gate_point)
         if watched or type(self) is not SpatialGroupEnhance:  # whose gate may be another
             return self._step(_apply, x)(x, self._gate(x), identity)
-        return self._step(_enhance, x)(x, self.weight, self.bias, self.groups, identity)
+        return self._step(enhance, x)(x, self.weight, self.bias, self.groups, identity)
 
     def _gate(self, x: Tensor) -> Tensor:
         compute = self._step(spatial_gate, x)
@@ -319,7 +304,7 @@ class SpatialGroupEnhance(nn.Module):
     def _is_watched(self) -> bool:
         """Whether hooks want to see a call, or the forward is another than that of this class."""
         replaced = getattr(self.forward, "__func__", None) is not SpatialGroupEnhance.forward
-        return replaced or _are_hooked(self)
+        return replaced or are_watched(self)
 
     def extra_repr(self) -> str:
         """Name the settings in the printed module."""

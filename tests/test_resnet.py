@@ -7,6 +7,7 @@ import pytest
 import torch
 import torchvision.models as plain_models
 from torch import nn
+from torch._dynamo.utils import counters
 
 import sge_viz.resnet as sge_models
 from sge_viz.resnet import default_layer, layers, sge_resnet18, sge_resnet50
@@ -105,21 +106,38 @@ def test_a_hook_that_only_reads_changes_nothing_and_a_replaced_gate_the_answer(d
     torch.testing.assert_close(model(x), bare)  # with gradients
 
 
-def blocks() -> tuple[nn.Module, nn.Module]:
-    """A basic block whose norms have learned, and its twin whose SGE is compiled."""
+def blocks(kind: type[nn.Module] = sge_models.SGEBasicBlock, *settings) -> list[nn.Module]:
+    """A block whose norms have learned, and its twin whose SGE is compiled."""
     torch.manual_seed(0)
-    plain, compiled = (sge_models.SGEBasicBlock(16, 16) for _ in range(2))
-    plain.sge = SpatialGroupEnhance(4)
-    compiled.sge = SpatialGroupEnhance(4, compile=True)
-    for values in plain.state_dict().values():
+    twins = [kind(16, 16, *settings) for _ in range(2)]
+    for compiled, block in enumerate(twins):
+        block.sge = SpatialGroupEnhance(4, compile=bool(compiled))
+    for values in twins[0].state_dict().values():
         if values.is_floating_point():
             values.add_(torch.rand_like(values))
-    compiled.load_state_dict(plain.state_dict())
-    return plain.eval(), compiled.eval()
+    twins[1].load_state_dict(twins[0].state_dict())
+    return [block.eval() for block in twins]
+
+
+@pytest.mark.parametrize("kind", ["basic", "bottleneck"])
+def test_a_compiled_block_is_one_graph_for_any_batch_of_its_maps(kind):
+    if kind == "basic":
+        plain, compiled = blocks()
+    else:
+        shortcut = nn.Sequential(nn.Conv2d(16, 64, 1, 2, bias=False), nn.BatchNorm2d(64))
+        plain, compiled = blocks(sge_models.SGEBottleneck, 2, shortcut)
+    graphs = counters["stats"]["unique_graphs"]
+    with torch.inference_mode():
+        for batch in (2, 3, 5):
+            x = torch.randn(batch, 16, 6, 5)
+            before = x.clone()
+            torch.testing.assert_close(compiled(x), plain(x))
+            assert torch.equal(x, before)
+    assert 1 <= counters["stats"]["unique_graphs"] - graphs <= 2  # of two pictures, of any number
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_a_compiled_block_gives_the_same_and_keeps_what_others_were_given(memory_format):
+def test_a_block_whose_sge_alone_is_compiled_keeps_what_others_were_given(memory_format):
     plain, compiled = blocks()
     x = torch.randn(2, 16, 6, 5).contiguous(memory_format=memory_format)
     kept: list[torch.Tensor] = []
@@ -133,8 +151,8 @@ def test_a_compiled_block_gives_the_same_and_keeps_what_others_were_given(memory
             assert out.is_contiguous(memory_format=memory_format) and torch.equal(x, before)
 
 
-@pytest.mark.parametrize("name", ["bn2", "sge", "sge.gate_point", "relu"])
-def test_hooks_on_the_end_of_a_compiled_block_see_and_change_what_they_would(name):
+@pytest.mark.parametrize("name", ["conv1", "bn1", "conv2", "bn2", "sge", "sge.gate_point", "relu"])
+def test_hooks_in_a_compiled_block_see_and_change_what_they_would(name):
     plain, compiled = blocks()
     x = torch.randn(2, 16, 6, 5)
     seen: dict[nn.Module, list[torch.Tensor]] = {plain: [], compiled: []}
@@ -155,20 +173,24 @@ def test_hooks_on_the_end_of_a_compiled_block_see_and_change_what_they_would(nam
         torch.testing.assert_close(compiled(x), bare)
 
 
-def test_a_compiled_block_whose_norm_still_learns_or_is_gone():
-    plain, compiled = blocks()
+@pytest.mark.parametrize("change", ["train", "no norm", "no statistics", "reflect", "forward"])
+def test_a_compiled_block_with_other_parts_gives_what_they_give(change):
+    twins = plain, compiled = blocks()
     x = torch.randn(2, 16, 6, 5)
-    with torch.no_grad():
-        for block in (plain, compiled):
+    for block in twins:
+        if change == "train":
             block.train()
-        torch.testing.assert_close(compiled(x), plain(x))
-        torch.testing.assert_close(compiled.bn2.running_var, plain.bn2.running_var)
-        for block in (plain, compiled):
-            block.eval().bn2 = nn.Identity()
-        torch.testing.assert_close(compiled(x), plain(x))
-        for block in (plain, compiled):
+        elif change == "no norm":
+            block.bn2 = nn.Identity()
+        elif change == "no statistics":
             block.bn2 = nn.BatchNorm2d(16, track_running_stats=False).eval()
+        elif change == "reflect":
+            block.conv1.padding_mode = "reflect"
+        else:
+            block.conv1.forward = lambda x, of=block.conv1: nn.Conv2d.forward(of, x) / 2
+    with torch.no_grad():
         torch.testing.assert_close(compiled(x), plain(x))
+        torch.testing.assert_close(compiled.bn1.running_var, plain.bn1.running_var)
 
 
 @pytest.mark.parametrize("compile", [False, True])
