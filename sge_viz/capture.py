@@ -215,7 +215,7 @@ def choose_layers(layers: str | Iterable[str] | None, known: tuple[str, ...]) ->
         return known
     wanted = [layers] if isinstance(layers, str) else list(layers)
     for layer in wanted:
-        if layer.removesuffix(".sge") not in known:
+        if not isinstance(layer, str) or layer.removesuffix(".sge") not in known:
             raise UnknownLayerError(_unknown(layer, known))
     return tuple(path for path in known if path in {layer.removesuffix(".sge") for layer in wanted})
 
@@ -315,7 +315,7 @@ def group_norms(x: Tensor, groups: int, path: str = "the layer") -> Tensor:
     Raises:
         ValueError: If ``groups`` does not divide the channels.
     """
-    if x.shape[1] % groups:
+    if groups < 1 or x.shape[1] % groups:
         raise ValueError(
             f"The {x.shape[1]} channels of {path} cannot be split into {groups} equal groups."
         )

@@ -25,6 +25,8 @@ _MAX_METADATA_CHUNK = 2**20
 _MAX_METADATA = 2**23
 # Each scan of a progressive JPEG passes over the whole picture; real files have about ten.
 _MAX_SCANS = 64
+# Segments of a JPEG, chunks of a PNG: a file of 10 MB has a thousand, unless it is made to be slow.
+_MAX_PARTS = 50_000
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,8 @@ def _orientation(exif: bytes) -> int:
 
 _JPEG_NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _JPEG_ALONE = (0x00, 0x01, *range(0xD0, 0xD9))  # codes that are not followed by a segment
+_JPEG_PROGRESSIVE = 0xC2
+_JPEG_COEFFICIENTS = 2**64 - 1  # of a block of 8x8
 _JPEG_FRAMES = tuple(code for code in range(0xC0, 0xD0) if code not in (0xC4, 0xC8, 0xCC))
 # Application data and comments. APP0 (JFIF) and APP14 (Adobe) tell the colour space and stay.
 _JPEG_METADATA = (*range(0xE1, 0xEE), 0xEF, 0xFE)
@@ -121,6 +125,7 @@ _JPEG_METADATA = (*range(0xE1, 0xEE), 0xEF, 0xFE)
 
 def _jpeg(data: bytes) -> Container:
     kept, exif, framed, scans, first_scan = [b"\xff\xd8"], b"", False, 0, 0
+    missing: dict[int, int] = {}  # by component, of a progressive picture
     for code, body in _jpeg_segments(data):
         if code in _JPEG_FRAMES:
             precision, height, width = struct.unpack_from(">BHH", body, 2)
@@ -130,6 +135,8 @@ def _jpeg(data: bytes) -> Container:
             if framed:
                 damaged("it has two headers")
             framed = True
+            components = body[8 : 8 + 3 * body[7] : 3] if code == _JPEG_PROGRESSIVE else b""
+            missing = dict.fromkeys(components, _JPEG_COEFFICIENTS)
         if code == 0xE1 and body[2:].startswith(b"Exif\0") and not exif:
             exif = body[2:]
         if code not in _JPEG_METADATA:
@@ -137,8 +144,12 @@ def _jpeg(data: bytes) -> Container:
         if code == 0xDA:
             scans += 1
             first_scan = first_scan or len(kept)
+            for component in missing.keys() & set(body[3 : 3 + 2 * body[2] : 2]):
+                missing[component] &= ~_jpeg_finished(body)
     if not framed or not 1 <= scans <= _MAX_SCANS:
         damaged(f"it has {scans} scans of pixels")
+    if any(missing.values()):
+        damaged("a part of the picture is missing")
     if scans == 1:
         # At the end marker libjpeg paints the missing rest of a cut picture grey and says nothing;
         # without the marker it waits for more. Eight zero bytes fill its bit buffer, so that a
@@ -149,10 +160,18 @@ def _jpeg(data: bytes) -> Container:
     return Container("JPEG", b"".join(kept), orientation=_orientation(exif))
 
 
+def _jpeg_finished(scan: bytes) -> int:
+    """Bit k is set where a progressive scan brings coefficient k to its last bit."""
+    first, last, bits = struct.unpack_from("BBB", scan, 3 + 2 * scan[2])
+    if bits & 15:  # a later scan refines them
+        return 0
+    return (1 << last + 1) - (1 << first)
+
+
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Marker codes with what follows each (length, body, entropy-coded data), up to the end."""
     position = 2
-    while True:
+    for _ in range(_MAX_PARTS):
         position = data.find(b"\xff", position)
         if position < 0:
             damaged("it has no end marker, so a part of the picture is missing")
@@ -171,6 +190,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
             end = following.start() if following else len(data)
         yield code, data[position:end]
         position = end
+    _too_many_parts()
 
 
 # -------------------------------------------------------------------------------------------- PNG
@@ -218,8 +238,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
     if not data.startswith(_PNG_SIGNATURE):
         damaged("its first bytes are wrong")
     position = len(_PNG_SIGNATURE)
-    kind = b""
-    while kind != b"IEND":
+    for _ in range(_MAX_PARTS):
         length, kind = struct.unpack_from(">I4s", data, position)
         end = position + 12 + length
         (checksum,) = struct.unpack_from(">I", data, end - 4)
@@ -228,6 +247,9 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
             damaged("the checksum of one of its parts is wrong")
         yield kind, chunk[8:-4], chunk
         position = end
+        if kind == b"IEND":
+            return
+    _too_many_parts()
 
 
 def _png_pixel_bytes(header: bytes) -> int:
@@ -258,6 +280,10 @@ def _unfolded_metadata(kind: bytes, body: bytes) -> int:
     if size > _MAX_METADATA_CHUNK:
         _refuse_bomb()
     return size
+
+
+def _too_many_parts() -> NoReturn:
+    damaged(f"it is in more than {_MAX_PARTS:,} parts")
 
 
 def _refuse_bomb() -> NoReturn:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from numbers import Integral
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -108,7 +109,7 @@ def _bare_name(source: object) -> str | None:
 
 def _read(source: Any) -> bytes:
     """All bytes of a source; reads no more than one byte beyond the limit."""
-    if source is None or source == "":
+    if source is None or (isinstance(source, str) and not source):
         raise BadPicture("Choose a picture.")
     if isinstance(source, bytes | bytearray | memoryview):
         _check_bytes(memoryview(source).nbytes)
@@ -324,6 +325,8 @@ def prepare(picture: Picture, size: str | int = "published") -> ModelInput:
 
 def _whole_size(width: int, height: int, shorter: object) -> tuple[int, int]:
     """(width, height) of the whole picture with its shorter side at a size that a person chose."""
+    if isinstance(shorter, Integral) and not isinstance(shorter, bool):
+        shorter = int(shorter)  # NumPy's integers too
     if type(shorter) is not int or not 224 <= shorter <= 896 or shorter % 32:
         raise ValueError(
             f"The input size {str(shorter)[:20]!r} is not known: choose 'published' or a multiple "

@@ -30,9 +30,10 @@ def _run(x: Tensor, identity: Tensor, steps: _Steps, sge: nn.Module, relu: nn.Mo
     gradients, the norms in evaluation, and no hook watching.
     """
     if isinstance(sge, SpatialGroupEnhance) and _is_one_graph(x, steps, sge, relu):
-        sizes = (x.shape[1:], identity.shape[1:], *(step[0].weight.shape for step in steps))
+        kernels = (step[0].weight.shape for step in steps)
+        key = (x.dtype, sge.groups, x.shape[1:], identity.shape[1:], *kernels)
         values = tuple(_values(*step) for step in steps)
-        return compile_for(sizes, _block)(x, identity, values, sge.weight, sge.bias, sge.groups)
+        return compile_for(key, _block)(x, identity, values, sge.weight, sge.bias, sge.groups)
     for convolution, norm in steps[:-1]:
         x = relu(norm(convolution(x)))
     convolution, norm = steps[-1]

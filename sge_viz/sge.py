@@ -4,9 +4,8 @@ Every other part of the package reads this one definition: Li, Hu and Yang, "Spa
 Enhance: Improving Semantic Feature Learning in Convolutional Networks", arXiv 1905.09646.
 """
 
-import math
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
 _COMPILED_SIZES = 64
+_METHODS = frozenset({"forward", "_conv_forward"})  # the latter is set to make pictures that tile
 
 _Step = Callable[..., Tensor]
 
@@ -27,8 +27,8 @@ def spatial_gate(x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: floa
 
     Where s does not vary, the gate is ``sigmoid(bias)``: on a map of one cell, and where the spread
     of s is within the rounding of s, as on a constant map however large its values. There the
-    formula would divide rounding noise by ``eps``. Statistics of 16-bit input are taken in float32,
-    which holds those of values up to some 1e6.
+    formula would divide rounding noise by ``eps``. Statistics of 16-bit input are taken in float32.
+    Sums of squares bound what they hold: in float32, values of ``x`` up to some 1e6.
 
     Args:
         x: Feature map, shape (B, C, H, W), of any memory format.
@@ -41,17 +41,20 @@ def spatial_gate(x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: floa
         The gate in (0, 1), shape (B, groups, H, W), in the dtype of ``x``.
 
     Raises:
-        ValueError: If ``x`` has not four dimensions, or ``groups`` does not divide its channels.
+        ValueError: If ``x`` has not four dimensions or no cells, or ``groups`` does not divide its
+            channels.
     """
-    if x.dim() != 4 or x.shape[1] % groups:
+    if x.dim() != 4 or groups < 1 or x.shape[1] % groups:
         raise _misshapen(x, groups)
     cells, factors = x.shape[2] * x.shape[3], (1, groups, 1, 1)
+    if not cells:
+        raise _misshapen(x, groups)
     if weight.shape != factors or bias.shape != factors:  # a view takes longer than asking
         weight, bias = weight.view(factors), bias.view(factors)
     y = x.float() if x.dtype.itemsize < 4 else x
     centred, total = _similarity(y, groups)
     # centred is cells * root * std long, so the formula is root * centred * scale + bias.
-    root = math.sqrt(max(cells - 1, 1))
+    root = torch.sym_max(cells - 1, 1) ** 0.5  # math's functions would fix the size in an export
     norm = torch.linalg.vector_norm(centred, dim=(2, 3), keepdim=True)
     # On constant maps std stays below 3 roundings of s; less than 16 says nothing of the map.
     constant = norm <= total * (16 * torch.finfo(y.dtype).eps * root / cells)
@@ -101,8 +104,11 @@ def _products(rows: Tensor, maps: Tensor) -> Tensor:
 
 
 def _misshapen(x: Tensor, groups: int) -> ValueError:
-    if x.dim() != 4:
-        return ValueError(f"SGE needs a feature map of shape (B, C, H, W), not {tuple(x.shape)}.")
+    if x.dim() != 4 or not x.shape[2] * x.shape[3]:
+        return ValueError(
+            "SGE needs a feature map of shape (B, C, H, W) with at least one cell, not "
+            f"{tuple(x.shape)}."
+        )
     return ValueError(
         f"SGE cannot split {x.shape[1]} channels into {groups} equal groups: "
         "choose a number of groups that divides the channels."
@@ -164,18 +170,18 @@ def _apply(x: Tensor, gate: Tensor, identity: Tensor | None) -> Tensor:
     return add_gated(x, gate, identity, out=None if torch.is_grad_enabled() else x)
 
 
-_compiled: dict[_Step, dict[tuple[torch.Size, ...], _Step]] = {}
+_compiled: dict[_Step, dict[tuple[Hashable, ...], _Step]] = {}
 
 
-def compile_for(sizes: tuple[torch.Size, ...], step: _Step) -> _Step:
-    """Return ``step``, compiled for tensors of these sizes.
+def compile_for(key: tuple[Hashable, ...], step: _Step) -> _Step:
+    """Return ``step``, compiled for tensors of the sizes that ``key`` names.
 
     A graph with the sizes as constants is faster than one for every size. torch.compile keeps a
-    function's graphs with its code object and tries them in turn, so each size gets a copy. After
-    64 of them ``step`` itself serves the others.
+    function's graphs with its code object, tries them in turn and makes eight of them at most, so
+    each key gets a copy. After 64 of them ``step`` itself serves the others.
     """
     compiled = _compiled.setdefault(step, {})
-    if sizes not in compiled:
+    if key not in compiled:
         if len(compiled) >= _COMPILED_SIZES:
             return step
         code = step.__code__.replace(co_name=f"{step.__name__}_{len(compiled)}")
@@ -186,11 +192,11 @@ def compile_for(sizes: tuple[torch.Size, ...], step: _Step) -> _Step:
             "guard_filter_fn": torch.compiler.skip_guard_on_globals_unsafe,
             "layout_optimization": False,
         }
-        compiled.setdefault(sizes, torch.compile(copy, options=options))
-    return compiled[sizes]
+        compiled.setdefault(key, torch.compile(copy, options=options))
+    return compiled[key]
 
 
-def _compile(step: _Step, x: Tensor) -> _Step:
+def _compile(step: _Step, x: Tensor, groups: int) -> _Step:
     """Return ``step`` of an SGE module, compiled for any batch of maps of the size of ``x``.
 
     On the CPU without gradients the plain function serves channels_last maps, where it is as fast;
@@ -203,17 +209,19 @@ def _compile(step: _Step, x: Tensor) -> _Step:
         if not last or not torch.is_grad_enabled() or step is not enhance:
             return step
         step = _reorder
-    return compile_for((x.shape[1:],), step)
+    return compile_for((x.dtype, groups, x.shape[1:]), step)
 
 
 def are_watched(*modules: nn.Module) -> bool:
-    """Whether hooks, or a forward set on a module itself, want to see these modules called."""
+    """Whether hooks, or methods set on a module itself, want to see these modules called."""
     if _has_any_global_hook():  # type: ignore[no-untyped-call]
         return True
     for module in modules:
         if module._forward_hooks or module._forward_pre_hooks:
             return True
-        if module._backward_hooks or module._backward_pre_hooks or "forward" in module.__dict__:
+        if module._backward_hooks or module._backward_pre_hooks:
+            return True
+        if not _METHODS.isdisjoint(module.__dict__):
             return True
     return False
 
@@ -299,7 +307,7 @@ class SpatialGroupEnhance(nn.Module):
         return gate
 
     def _step(self, function: _Step, x: Tensor) -> _Step:
-        return _compile(function, x) if self.compiled else function
+        return _compile(function, x, self.groups) if self.compiled else function
 
     def _is_watched(self) -> bool:
         """Whether hooks want to see a call, or the forward is another than that of this class."""

@@ -257,6 +257,15 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "half a JPEG": (lambda: half(jpeg()), DAMAGED),
     "half a JPEG, closed": (lambda: half(jpeg(), b"\xff\xd9"), DAMAGED),
     "half a progressive JPEG": (lambda: half(jpeg(progressive=True)), DAMAGED),
+    "half a progressive JPEG, closed": (lambda: half(jpeg(progressive=True), b"\xff\xd9"), DAMAGED),
+    "JPEG of a million comments": (
+        lambda: jpeg()[:2] + b"\xff\xfe\0\2" * 1_000_000 + jpeg()[2:],
+        "parts",
+    ),
+    "PNG of a hundred thousand pieces": (
+        lambda: png_raw(b"", 8, 8, extra=chunk(b"IDAT") * 100_000),
+        "parts",
+    ),
     "half a JPEG with restarts": (
         lambda: half(jpeg(restart_marker_rows=1), b"\xff\xd9"),
         DAMAGED,

@@ -182,6 +182,8 @@ def test_errors_are_plain_sentences(model):
         pass
     sentence = str(error.value)
     assert sentence.startswith("There is no layer 'layer9.9' in this network; it has layer1.0, ")
+    with pytest.raises(KeyError, match="There is no layer 5 in this network"), capture(model, [5]):
+        pass
     with capture(model) as seen:
         pass
     with pytest.raises(KeyError, match=r"layer3\.1 has not run"):
@@ -380,6 +382,8 @@ def test_a_plain_resnet_has_norms_and_no_gate(make, count):
         pytest.raises(ValueError, match=r"channels of layer1\.0 cannot be split into 48"),
         capture(plain, groups=48),
     ):
+        plain(picture())
+    with pytest.raises(ValueError, match="into 0 equal groups"), capture(plain, groups=0):
         plain(picture())
     assert hooks(plain) == 0
 

@@ -211,6 +211,14 @@ def test_integers_are_no_weights(state, tmp_path):
     assert "fc.weight as torch.int8" in sentence(save(state, tmp_path / "a.pth"))
 
 
+@pytest.mark.parametrize(
+    "tensor", [torch.zeros(7, 512, device="meta"), torch.zeros(1).expand(10**9, 512)]
+)
+def test_tensors_without_numbers_of_their_own(tensor, state, tmp_path):
+    state["fc.weight"] = tensor
+    assert "'fc.weight' that is not a plain tensor" in sentence(save(state, tmp_path / "a.pth"))
+
+
 @pytest.mark.parametrize(("groups", "words"), [(48, "48 groups"), (0, "0 groups")])
 def test_groups_that_cannot_be(groups, words, state, tmp_path):
     for name in state:
@@ -220,6 +228,7 @@ def test_groups_that_cannot_be(groups, words, state, tmp_path):
 
 
 def test_blocks_that_disagree_on_their_groups(state, tmp_path):
-    state["layer4.1.sge.weight"] = torch.ones(1, 16, 1, 1)
-    text = sentence(save(state, tmp_path / "a.pth"))
-    assert "layer4.1.sge.weight (1, 16, 1, 1) instead of (1, 8, 1, 1)" in text
+    for name in ("layer1.0.sge.weight", "layer4.1.sge.weight"):
+        other = {**state, name: torch.ones(1, 16, 1, 1)}
+        text = sentence(save(other, tmp_path / "a.pth"))
+        assert f": {name} (1, 16, 1, 1) instead of (1, 8, 1, 1)" in text

@@ -58,6 +58,10 @@ def test_bad_picture_is_refused_also_where_pillow_was_told_to_be_lenient(name, m
     assert ImageFile.LOAD_TRUNCATED_IMAGES is True
 
 
+def test_what_is_no_file_gets_a_sentence():
+    assert answer(np.zeros((8, 8, 3), np.uint8)) == "The file cannot be read; choose it again."
+
+
 @pytest.mark.parametrize("source", [None, ""])
 def test_no_picture(source):
     assert answer(source) == "Choose a picture."

@@ -51,7 +51,7 @@ def test_published_preprocessing_is_torchvisions(size):
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("shorter", [224, 448])
+@pytest.mark.parametrize("shorter", [224, np.int64(448)])
 def test_whole_picture(size, shorter):
     shorter = 224 if 20 in size else shorter  # 448x8960 would be too large
     picture = a_picture(np.asarray(hostile.photo(*size)))

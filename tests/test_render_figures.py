@@ -1,4 +1,5 @@
 import io
+import itertools
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from PIL import Image
 from render_examples import example
 
 from sge_viz.render import (
+    SCALES,
     PictureMaps,
     colourise,
     figure2,
@@ -156,6 +158,14 @@ def test_text_keeps_its_size_and_its_place(pictures, groups):
             across = min(box.x1, other.x1) - max(box.x0, other.x0)
             down = min(box.y1, other.y1) - max(box.y0, other.y0)
             assert across <= 1 or down <= 3
+
+
+@pytest.mark.parametrize("dpi", [60, 110, 150])
+def test_the_caption_is_whole_at_any_resolution(dpi):
+    for groups, scale in itertools.product(([0], range(8)), SCALES):
+        figure = figure2(rows(1), groups, scale=scale, layer=LAYER, checkpoint="c" * 30)
+        drawn = Image.open(io.BytesIO(figure_bytes(figure, dpi=dpi))).convert("L")
+        assert np.asarray(drawn)[:, -2:].min() == 255  # nothing runs over the edge
 
 
 def test_figure2_without_sge_and_with_odd_shapes():

@@ -196,6 +196,10 @@ def test_what_cannot_be_split_is_named():
         sge(torch.zeros(1, 100, 2, 2))
     with pytest.raises(ValueError, match=r"not \(64, 2, 2\)"):
         sge(torch.zeros(64, 2, 2))
+    with pytest.raises(ValueError, match=r"at least one cell, not \(1, 64, 0, 2\)"):
+        sge(torch.zeros(1, 64, 0, 2))
+    with pytest.raises(ValueError, match="into 0 equal groups"):
+        spatial_gate(torch.zeros(1, 64, 2, 2), sge.weight, sge.bias, 0)
     for groups in (0, -1):
         with pytest.raises(ValueError, match="at least 1 group"):
             SpatialGroupEnhance(groups)
@@ -350,6 +354,18 @@ def test_exports_with_any_batch(strict):
     )
     for size in (1, 2, 5):
         x = feature_map(size, 16, 6, 5, seed=size)
+        torch.testing.assert_close(program.module()(x), sge(x))
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_exports_for_maps_of_any_size(strict):
+    sge = module(4).eval()
+    sides = {axis: torch.export.Dim(name, min=1, max=64) for axis, name in ((2, "h"), (3, "w"))}
+    program = torch.export.export(
+        sge, (feature_map(2, 16, 6, 5),), dynamic_shapes=(sides,), strict=strict
+    )
+    for size in ((1, 1), (3, 1), (14, 14), (64, 33)):
+        x = feature_map(2, 16, *size)
         torch.testing.assert_close(program.module()(x), sge(x))
 
 

@@ -1,5 +1,6 @@
 """Which network a set of tensors is, whether they fit it exactly, and that network made of them."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -98,7 +99,8 @@ def _groups(tensors: Mapping[str, Tensor], bottleneck: bool, label: str) -> int 
     gammas = [tensor for name, tensor in tensors.items() if name.endswith(".sge.weight")]
     if not gammas:
         return 64 if any(".sge." in name for name in tensors) else None
-    groups = gammas[0].shape[1] if gammas[0].dim() == 4 else 64
+    sizes = Counter(gamma.shape[1] if gamma.dim() == 4 else 64 for gamma in gammas)
+    ((groups, _),) = sizes.most_common(1)
     channels = 256 if bottleneck else 64  # of layer1; those of the other stages are multiples
     if not groups or channels % groups:
         raise BadCheckpoint(

@@ -228,6 +228,9 @@ def _is_plain(value: Any) -> bool:
         and value.layout == torch.strided
         and not value.is_quantized
         and not value.is_complex()
+        and not value.is_meta
+        # More numbers than are stored, as of an expanded tensor, could fill any memory.
+        and value.numel() * value.itemsize <= value.untyped_storage().nbytes()
     )
 
 

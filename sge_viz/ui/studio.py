@@ -39,7 +39,7 @@ class Studio:
 
     def __init__(self, models: int = 2, memory: int = 768 * 2**20) -> None:
         self._lock = threading.Lock()
-        self._models: OrderedDict[str, nn.Module] = OrderedDict()
+        self._models: OrderedDict[Hashable, nn.Module] = OrderedDict()
         self._explanations: OrderedDict[Hashable, Explanation] = OrderedDict()
         self._traces: OrderedDict[Hashable, Trace] = OrderedDict()
         self._model_limit, self._memory_limit = models, memory
@@ -53,7 +53,8 @@ class Studio:
             ValueError: There are no such weights, or no such input size.
         """
         size = parse_size(size)
-        key = (_identity(source), checkpoint, size)
+        weights = _weights(checkpoint)
+        key = (_identity(source), _identity(weights), size)
         with self._lock:
             found = self._explanations.get(key)
             if found is not None:
@@ -62,7 +63,7 @@ class Studio:
         picture = open_picture(source)  # outside the lock: decoding needs no network
         with self._lock:
             if key not in self._explanations:
-                explanation = explain(self._model(checkpoint), picture, size)
+                explanation = explain(self._model(weights), picture, size)
                 self._explanations[key] = explanation
                 self._forget()
             return self._explanations[key]
@@ -79,9 +80,10 @@ class Studio:
             BadPicture, BadCheckpoint, ValueError: As `explain` does, or as `ask` does.
         """
         explanation = self.explain(source, checkpoint, size)
-        key = (_identity(source), checkpoint, parse_size(size))
+        weights = _weights(checkpoint)
+        key = (_identity(source), _identity(weights), parse_size(size))
         with self._lock:
-            model = self._model(checkpoint)
+            model = self._model(weights)
             if key not in self._traces:
                 while len(self._traces) >= TRACES:
                     self._traces.popitem(last=False)
@@ -89,19 +91,14 @@ class Studio:
             self._traces.move_to_end(key)
             return ask(model, self._traces[key])
 
-    def _model(self, checkpoint: str) -> nn.Module:
-        names = {entry.name: entry for entry in available()}
-        if checkpoint not in names:
-            raise ValueError(
-                f"There are no weights named {checkpoint!r} here. Choose one of: "
-                f"{', '.join(sorted(names))}."
-            )
-        if checkpoint not in self._models:
+    def _model(self, weights: str) -> nn.Module:
+        key = _identity(weights)
+        if key not in self._models:
             while len(self._models) >= self._model_limit:
                 self._models.popitem(last=False)
-            self._models[checkpoint] = load_model(names[checkpoint].path)
-        self._models.move_to_end(checkpoint)
-        return self._models[checkpoint]
+            self._models[key] = load_model(Path(weights))
+        self._models.move_to_end(key)
+        return self._models[key]
 
     def _forget(self) -> None:
         sizes = [_bytes_of(explanation) for explanation in self._explanations.values()]
@@ -113,7 +110,19 @@ class Studio:
             total -= size
 
 
+def _weights(checkpoint: str) -> str:
+    """Return the path of the weights of this name."""
+    paths = {entry.name: entry.path for entry in available()}
+    if checkpoint not in paths:
+        raise ValueError(
+            f"There are no weights named {checkpoint!r} here. Choose one of: "
+            f"{', '.join(sorted(paths))}."
+        )
+    return str(paths[checkpoint])
+
+
 def _identity(source: Source) -> Hashable:
+    """Tell a file's contents from others that it had, without reading them."""
     if isinstance(source, bytes):
         return hashlib.sha256(source).hexdigest()
     if source is None:
