@@ -137,9 +137,14 @@ for name, count in sorted(data.items(), key=lambda entry: -entry[1]):
 #     --repeat cat_dog_classification=4 --repeat animals=3 --repeat animals8=2 --blur 0.4 \
 #     --images 48000 --phases 160:0.75,224:0.25 --rate 5e-4 --sge-rate 10 --ema 0.997 --out run
 # python -m sge_viz train release run/weights.safetensors --half --out half.safetensors
-# python -m sge_viz train measure half.safetensors --accuracy imagenette=imagenette/val \
-#     --accuracy imagewoof=imagewoof/val --pets pets --layers-on pets --json quality.json
+# python -m sge_viz train measure half.safetensors --accuracy imagenette=imagenette-val \
+#     --accuracy imagewoof=imagewoof-val --pets pets --layers-on pets --json quality.json
+# python -m sge_viz train release run/weights.safetensors --half --quality quality.json \
+#     --say title="..." --say licence="..." --out checkpoints/sge_resnet50_animals.safetensors
 # ```
+#
+# `imagenette` and `imagewoof` hold the class folders of their `train`, `imagenette-val` and
+# `imagewoof-val` those of their `val`; the cats and dogs of `pets` are in none of the others.
 #
 # Half precision costs nothing: on Imagenette the float32 weights give the same 78.4% (91.7%). (The first
 # stage was run on a pack without `--means`.) They begin where the stop-gap weights end,

@@ -18,7 +18,9 @@ from safetensors.torch import load_file
 from sge_viz.checkpoints import load_model
 from sge_viz.checkpoints.contents import read
 from sge_viz.cli import main
+from sge_viz.resnet import sge_resnet18
 from sge_viz.training.packing import open_pack
+from sge_viz.training.release import release
 from sge_viz.training.settings import Settings
 from sge_viz.training.state import FILE
 from tests.training_example import make_pack
@@ -153,6 +155,9 @@ def test_a_killed_command_given_again_ends_with_the_same_weights(pack, tmp_path)
         (["--area", "1"], 2, "give two numbers"),
         (["--rate", "nan"], 2, "the learning rate nan"),
         (["--optimiser", "lamb"], 2, "invalid choice: 'lamb'"),
+        (["--seed", "9" * 23], 2, "give a whole number from 0"),
+        (["--milestones", "nan"], 2, "the milestones"),
+        (["--save-every", "nan"], 2, "Saving every nan seconds"),
     ],
 )
 def test_wrong_usage_is_a_sentence_and_leaves_nothing(
@@ -181,6 +186,48 @@ def test_a_missing_pack_and_wrong_folders_are_sentences(pack, tmp_path, capsys):
     flat = pack.parent / "wild"
     assert main(["train", "supervised", str(flat), *out, *QUICK]) == 2
     assert "wild has no class folders" in capsys.readouterr().err
+    (tmp_path / "classes" / "one").mkdir(parents=True)
+    shutil.copy(ASSETS / "cat.jpg", tmp_path / "classes" / "one")
+    assert main(["train", "supervised", str(tmp_path / "classes"), *out, *QUICK]) == 2
+    assert "has one class folder" in capsys.readouterr().err
+    for epochs in ("inf", "nan", "0"):
+        command = ["train", "supervised", str(tmp_path / "classes"), *out, "--epochs", epochs]
+        assert main(command) == 2
+        assert f"--epochs {float(epochs)}: give a number" in capsys.readouterr().err
+
+
+def test_pictures_that_nobody_can_read_teach_nothing(tmp_path, capsys):
+    for name in ("a", "b"):
+        (tmp_path / "junk" / name).mkdir(parents=True)
+        (tmp_path / "junk" / name / "x.jpg").write_bytes(b"\xff\xd8\xff")
+    out = tmp_path / "run"
+    command = ["train", "supervised", str(tmp_path / "junk"), "--out", str(out), *QUICK]
+    assert main([*command, "--workers", "0"]) == 2
+    assert "junk cannot be read" in capsys.readouterr().err
+    assert not (out / "weights.safetensors").exists()
+
+
+def test_a_missing_compiler_is_said_before_anything_begins(pack, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    options = [word for word in QUICK if word != "--no-compile"]
+    assert main(["train", "distil", str(pack), "--out", str(tmp_path), *options]) == 2
+    assert "no C++ compiler (no-such-compiler) here" in capsys.readouterr().err
+
+
+def test_what_cannot_be_measured_is_said_before_the_work_begins(tmp_path, capsys, monkeypatch):
+    weights = tmp_path / "weights.safetensors"
+    release(sge_resnet18(num_classes=7).state_dict(), weights, {})
+    (tmp_path / "im" / "3").mkdir(parents=True)
+    shutil.copy(ASSETS / "cat.jpg", tmp_path / "im" / "3")
+    monkeypatch.setattr("sge_viz.statistics.evaluate", None)  # which would be called otherwise
+    good = ["--accuracy", f"good={tmp_path / 'im'}", "--json", str(tmp_path / "out.json")]
+    for wrong, sentence in (
+        (["--layers-on", str(tmp_path / "im")], "There is no layer 'layer3.5'"),
+        (["--pets", str(tmp_path / "im")], "--pets needs ImageNet's 1,000 classes"),
+        (["--accuracy", f"bad={tmp_path}"], "name every class folder by its WordNet id"),
+    ):
+        assert main(["train", "measure", str(weights), *good, *wrong]) == 2
+        assert sentence in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("means", ["cat", "=1-2", "cat=1", "cat=a-b", "cat=5-4", "cat=0-1000"])

@@ -240,6 +240,27 @@ def test_what_is_no_pack_is_a_sentence(tmp_path, content):
         open_pack(tmp_path)
 
 
+@pytest.mark.parametrize("name", [packing.FEATURES, packing.PICTURES, packing.CLASSIFIER])
+def test_a_damaged_pack_is_a_sentence(folders, tmp_path, teacher, name):
+    packed_by(folders, tmp_path / "out", teacher)
+    path = tmp_path / "out" / name
+    for content in (path.read_bytes()[:200], b"", b"junk"):
+        path.write_bytes(content)
+        with pytest.raises(NotPacked, match="anew, if they are damaged"):
+            open_pack(tmp_path / "out")
+    if name != packing.CLASSIFIER:
+        np.save(path.with_suffix(".npy"), np.zeros((1, 2, 2, 3), np.uint8))
+        with pytest.raises(NotPacked, match="anew, if they are damaged"):
+            open_pack(tmp_path / "out")
+
+
+def test_training_and_validation_pictures_are_not_packed_together(tmp_path, teacher):
+    for part in ("train", "val"):
+        write_pictures(tmp_path / "imagenette" / part, {"n01440764": 2})
+    with pytest.raises(NotPacked, match="holds the folders train and val"):
+        packed_by([tmp_path / "imagenette"], tmp_path / "out", teacher)
+
+
 def test_the_manifest_is_plain_json(folders, tmp_path, teacher):
     packed_by(folders, tmp_path / "out", teacher)
     text = Path(tmp_path / "out" / packing.MANIFEST).read_text()

@@ -5,6 +5,9 @@
 from __future__ import annotations
 
 import argparse
+import math
+import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -132,24 +135,31 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="take SGE out of the weights of --start",
     )
-    parser.add_argument("--images", type=int, help="views in all")
-    parser.add_argument("--batch", type=int, help="views a step, over all processes")
-    parser.add_argument("--phases", help="side:share,... of the views, in order")
-    parser.add_argument("--optimiser", choices=("adamw", "sgd"))
-    parser.add_argument("--rate", type=float, help="largest learning rate")
+    parser.add_argument(
+        "--images", type=int, help="views in all (distil: 250000; supervised: those of --epochs)"
+    )
+    parser.add_argument("--batch", type=int, help="views a step, over all processes (%(default)s)")
+    parser.add_argument("--phases", help="side:share,... of the views, in order (%(default)s)")
+    parser.add_argument("--optimiser", choices=("adamw", "sgd"), help="(%(default)s)")
+    parser.add_argument("--rate", type=float, help="largest learning rate (%(default)s)")
     parser.add_argument(
         "--sge-rate", type=float, default=1.0, help="factor on it for gamma and beta (1)"
     )
     parser.add_argument("--momentum", type=float, default=0.9, help="of SGD (0.9)")
-    parser.add_argument("--weight-decay", type=float)
-    parser.add_argument("--schedule", choices=("cosine", "steps"))
+    parser.add_argument("--weight-decay", type=float, help="(%(default)s)")
+    parser.add_argument("--schedule", choices=("cosine", "steps"), help="(%(default)s)")
     parser.add_argument("--milestones", default="0.3,0.6,0.9", help="of steps (0.3,0.6,0.9)")
-    parser.add_argument("--warm-up", type=float, help="share of the views")
-    parser.add_argument("--ema", type=float, help="factor of the moving average; 0 for none")
+    parser.add_argument("--warm-up", type=float, help="share of the views (%(default)s)")
     parser.add_argument(
-        "--area", type=_pair, metavar="LEAST,LARGEST", help="share of the picture in a view"
+        "--ema", type=float, help="factor of the moving average; 0 for none (%(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--area",
+        type=_pair,
+        metavar="LEAST,LARGEST",
+        help="share of the picture in a view %(default)s",
+    )
+    parser.add_argument("--seed", type=_seed, default=0, help="of all that is random (0)")
     parser.add_argument(
         "--precision",
         choices=("bfloat16", "float32"),
@@ -162,6 +172,12 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save-every", type=float, default=300, metavar="S", help="seconds between savings (300)"
     )
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError("give a whole number from 0 to 2**63 - 1")
+    return int(text)
 
 
 def _times(text: str) -> tuple[str, int]:
@@ -196,6 +212,7 @@ def _distil(arguments: argparse.Namespace) -> int:
 def _supervised(arguments: argparse.Namespace) -> int:
 
     from sge_viz.statistics import read_folder
+    from sge_viz.training.settings import BadSettings
     from sge_viz.training.supervised import Supervised
 
     def task(network: Any, settings: Settings, device: torch.device) -> Task:
@@ -203,8 +220,12 @@ def _supervised(arguments: argparse.Namespace) -> int:
 
     with failing():
         folder = read_folder(arguments.folder)
-        images = arguments.images or round(arguments.epochs * len(folder))
-        about = {"material": folder.sha256}
+        if not 0 < arguments.epochs < math.inf:
+            raise BadSettings(f"--epochs {arguments.epochs}: give a number above 0.")
+        images = arguments.images
+        if images is None:
+            images = max(1, round(arguments.epochs * len(folder)))
+        about = {"material": folder.sha256, "class_names": list(folder.classes)}
         classes = max(1, len(folder.classes))  # the task refuses a folder without any in words
         return _train(arguments, "supervised", classes, images, task, about)
 
@@ -215,7 +236,7 @@ def _train(
     classes: int,
     images: int,
     make: Callable[[Any, Settings, torch.device], Task],
-    about: dict[str, str],
+    about: dict[str, Any],
 ) -> int:
     import torch
 
@@ -259,16 +280,24 @@ def _train(
                 tell=tell,
             )
         if team.rank == 0:
-            made = {"recipe": settings.text(), "commit": made_with, "data": task.sources}
+            made: dict[str, Any] = {"recipe": settings.text(), "steps": str(settings.steps)}
+            made |= {"commit": made_with, "data": task.sources}
             path = arguments.out / "weights.safetensors"
             release(trained.state_dict(), path, about | made)
-            print(f"{settings.images} views learnt: {path}")
+            print(f"{settings.steps * settings.batch} views learnt: {path}")
     return 0
 
 
 def _settings(arguments: argparse.Namespace, kind: str, images: int, start: str | None) -> Settings:
     from sge_viz.training.settings import BadSettings, Settings, usual_precision
 
+    device = chosen_device(arguments)
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if not arguments.no_compile and device == "cpu" and shutil.which(compiler) is None:
+        raise BadSettings(
+            f"There is no C++ compiler ({compiler}) here, which torch.compile needs: install one, "
+            "or go without it (--no-compile)."
+        )
     try:
         phases = tuple(
             (int(side), float(share))
@@ -301,7 +330,7 @@ def _settings(arguments: argparse.Namespace, kind: str, images: int, start: str 
         area=arguments.area,
         blur=getattr(arguments, "blur", 0.0),
         seed=arguments.seed,
-        precision=arguments.precision or usual_precision(chosen_device(arguments)),
+        precision=arguments.precision or usual_precision(device),
         compile=not arguments.no_compile,
     )
 

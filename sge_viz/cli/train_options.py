@@ -33,6 +33,7 @@ def chosen_device(arguments: argparse.Namespace) -> str:
 @contextmanager
 def failing() -> Iterator[None]:
     """Turn what can go wrong into sentences."""
+    from sge_viz.capture import UnknownLayerError
     from sge_viz.checkpoints import BadCheckpoint
     from sge_viz.training.teacher import MissingTeacher
 
@@ -40,7 +41,7 @@ def failing() -> Iterator[None]:
         yield
     except (BadCheckpoint, MissingTeacher) as error:
         raise Failure(str(error)) from error
-    except ValueError as error:
+    except (ValueError, UnknownLayerError) as error:
         raise Failure(str(error), code=2) from error
     except OSError as error:
         name = os.fspath(error.filename) if error.filename else "A file"

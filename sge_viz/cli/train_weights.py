@@ -63,9 +63,12 @@ def _named(text: str) -> tuple[str, Path]:
 def _measure(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict
 
+    from sge_viz.capture import choose_layers
     from sge_viz.checkpoints import load_model
     from sge_viz.cli.run_options import progress_bar, write_json
+    from sge_viz.resnet import layers as layers_of
     from sge_viz.statistics import Plan, evaluate, read_folder
+    from sge_viz.statistics.accuracy import outputs_of
     from sge_viz.training.quality import layer_quality, pet_quality
     from sge_viz.training.teacher import Teacher, TeacherName
 
@@ -73,12 +76,22 @@ def _measure(arguments: argparse.Namespace) -> int:
     layers = tuple(arguments.layer or ("layer3.5", "layer4.2"))
     with failing():
         model = load_model(arguments.weights, chosen_device(arguments))
-        for name, path in arguments.accuracy:
+        outputs: int = model.fc.out_features  # type: ignore[union-attr, assignment]
+        folders = {name: read_folder(path) for name, path in arguments.accuracy}
+        for folder in folders.values():  # what cannot be measured is said before the work begins
+            outputs_of(folder.classes, outputs)
+        if arguments.pets is not None and outputs != 1000:
+            raise ValueError(
+                f"--pets needs ImageNet's 1,000 classes, and {arguments.weights} has {outputs}."
+            )
+        if arguments.layers_on is not None:
+            choose_layers(layers, tuple(layer.path for layer in layers_of(model)))
+        for name, folder in folders.items():
             plan = Plan(accuracy=True, channels_last=True)
             with progress_bar(f"accuracy on {name}") as bar:
                 result = evaluate(
                     model,
-                    read_folder(path),
+                    folder,
                     plan,
                     workers=arguments.workers,
                     progress=bar.update,
@@ -115,7 +128,12 @@ def _release(arguments: argparse.Namespace) -> int:
                 raise ValueError(f"--say {entry}: write it as title=My weights.")
             card[key] = text
         if arguments.quality is not None:
-            card["quality"] = json.loads(arguments.quality.read_text("utf-8"))
+            try:
+                card["quality"] = json.loads(arguments.quality.read_text("utf-8"))
+            except ValueError as error:
+                raise ValueError(
+                    f"{arguments.quality} is not what `measure` writes: {error}."
+                ) from error
         release(contents.tensors, arguments.out, card, half=arguments.half)
     print(arguments.out)
     return 0

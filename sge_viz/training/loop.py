@@ -84,8 +84,11 @@ def train(
         The trained network on its device, in eval mode: the moving average if there is one.
 
     Raises:
-        BadSettings: The folder holds another run, or hosts do not share it.
+        BadSettings: The folder holds another run, hosts do not share it, or `save_every` is
+            negative.
     """
+    if not save_every >= 0:
+        raise BadSettings(f"Saving every {save_every:g} seconds is not possible: give 0 or more.")
     team = team or Team()
     out.mkdir(parents=True, exist_ok=True)
     if device.index is not None and device.type == "cuda":

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -222,10 +223,14 @@ def open_pack(root: str | os.PathLike[str]) -> Pack:
         labels = torch.tensor(manifest["labels"], dtype=torch.int64).view(-1, 2)
         if len(labels) != sum(source.pictures for source in sources):
             raise ValueError("another number of labels than of pictures")
-        return Pack(root, int(manifest["side"]), str(manifest["teacher"]), sources, labels)
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        packed = Pack(root, int(manifest["side"]), str(manifest["teacher"]), sources, labels)
+        if min(len(packed.pictures), len(packed.features)) < len(packed) or not packed.classifier:
+            raise ValueError("arrays of fewer pictures than the manifest has")
+        return packed
+    except (OSError, ValueError, LookupError, TypeError, EOFError, BadZipFile) as error:
         raise NotPacked(
-            f"{root} holds no packed pictures: make them with `python -m sge_viz train pack`."
+            f"{root} holds no packed pictures: make them with `python -m sge_viz train pack` "
+            "(anew, if they are damaged)."
         ) from error
 
 
@@ -257,6 +262,11 @@ def _listed(
     if folder.classes and all(name in place for name in folder.classes):
         names = [folder.classes[index] for index in folder.labels]
         return folder, list(folder.paths), [(place[name], place[name]) for name in names], ()
+    if {"train", "val"} <= set(folder.classes):
+        raise NotPacked(
+            f"{root} holds the folders train and val: give {root / 'train'}, so that pictures to "
+            "measure on stay out of training."
+        )
     kinds = folder.classes or ("",)
     share, left = divmod(hold_out, len(kinds))
     held: set[str] = set()
@@ -320,7 +330,11 @@ def _look(teacher: Teacher, squares: Bytes, device: str) -> Bytes:
 
 
 def _array(path: Path, shape: tuple[int, ...]) -> Bytes:
-    return np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    array = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    if hasattr(os, "posix_fallocate"):  # a full disk is an error now, and not a crash on the way
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def _mapped(path: Path) -> Tensor:

@@ -130,6 +130,9 @@ class Settings:
                 not 0 <= self.blur <= 1
             ),
             f"a warm-up of {self.warm_up:g} (it lies in [0, 1))": not 0 <= self.warm_up < 1,
+            f"the milestones {self.milestones} (shares of the run)": (
+                not all(0 <= milestone <= 1 for milestone in self.milestones)
+            ),
             "a source to be shown less than once": any(times < 1 for _, times in self.repeats),
             f"views of {self.area} of a picture (from above 0 to 1)": (
                 not 0 < self.area[0] <= self.area[1] <= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,11 @@ class State:
             "random": torch.get_rng_state(),
         }
         with replacing(folder / FILE) as file:
-            torch.save(values, file)
+            try:
+                torch.save(values, file)
+            except RuntimeError as error:  # which does not say why the file took no more
+                reason = "it could not be written; is the disk full?"
+                raise OSError(errno.EIO, reason, str(folder / FILE)) from error
 
     def resume(self, folder: Path, settings: Settings, material: str) -> bool:
         """Take over the state of a folder, if there is one.

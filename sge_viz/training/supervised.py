@@ -42,12 +42,17 @@ class Supervised:
             workers: Processes that prepare pictures.
 
         Raises:
-            ValueError: The folder has no class folders, or the network not as many classes.
+            ValueError: The folder has less than two class folders, or the network not as many
+                classes.
         """
         classes = network.fc.out_features
         if not folder.classes:
             raise ValueError(
                 f"{folder.root} has no class folders: put each class's pictures into a folder."
+            )
+        if len(folder.classes) < 2:
+            raise ValueError(
+                f"{folder.root} has one class folder: there is nothing to be told apart."
             )
         if len(folder.classes) != classes:
             raise ValueError(
@@ -60,7 +65,12 @@ class Supervised:
         self._folder, self._device, self._workers = folder, device, workers
 
     def batches(self, settings: Settings, first: int, team: Team) -> Iterator[Batch]:
-        """Yield (pictures, labels): views (B, 3, side, side) in [0, 1], and classes (B,)."""
+        """Yield (pictures, labels): views (B, 3, side, side) in [0, 1], and classes (B,).
+
+        Raises:
+            ValueError: As many pictures as there are, one after the other, cannot be read.
+        """
+        unread = 0
         loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
             _Views(self._folder, settings),  # type: ignore[arg-type]  # its keys are tuples
             batch_sampler=_Steps(len(self._folder), settings, first, team),
@@ -68,6 +78,9 @@ class Supervised:
             pin_memory=self._device.type == "cuda",
         )
         for squares, labels in loader:
+            unread = unread + len(labels) if (labels == REFUSED).all() else 0
+            if unread >= len(self._folder):
+                raise ValueError(f"The pictures of {self._folder.root} cannot be read.")
             pictures = squares.to(self._device, non_blocking=True).float() / 255
             yield (
                 pictures.contiguous(memory_format=torch.channels_last),
