@@ -165,7 +165,7 @@ def _jpeg_finished(scan: bytes) -> int:
     first, last, bits = struct.unpack_from("BBB", scan, 3 + 2 * scan[2])
     if bits & 15:  # a later scan refines them
         return 0
-    return (1 << last + 1) - (1 << first)
+    return int((1 << last + 1) - (1 << first))
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:

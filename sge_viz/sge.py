@@ -54,7 +54,7 @@ def spatial_gate(x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: floa
     y = x.float() if x.dtype.itemsize < 4 else x
     centred, total = _similarity(y, groups)
     # centred is cells * root * std long, so the formula is root * centred * scale + bias.
-    root = torch.sym_max(cells - 1, 1) ** 0.5  # math's functions would fix the size in an export
+    root: Any = torch.sym_max(cells - 1, 1) ** 0.5  # math.sqrt would fix the size in an export
     norm = torch.linalg.vector_norm(centred, dim=(2, 3), keepdim=True)
     # On constant maps std stays below 3 roundings of s; less than 16 says nothing of the map.
     constant = norm <= total * (16 * torch.finfo(y.dtype).eps * root / cells)

@@ -57,6 +57,19 @@ def test_explain_and_group_maps_agree_with_the_arrays(client, dog):
     assert answer["groups"][63]["gate_contrast"] == pytest.approx(maps["gate_contrast"])
 
 
+def test_layers_are_told_with_both_names_and_their_sizes(client, dog):
+    layers = client.predict(picture=dog, size="320", api_name="/layers")
+    assert [entry["layer"] for entry in layers][-4:] == [
+        "layer3.5",
+        "layer4.0",
+        "layer4.1",
+        "layer4.2",
+    ]
+    assert layers[-4]["title"].startswith("layer3.5: stage 4 (conv4_x), ")
+    rows, columns = layers[-4]["map_size"]
+    assert layers[-4]["groups"] == 64 and f"{rows}x{columns}" in layers[-4]["title"]
+
+
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
 def test_figures_come_in_the_kind_asked_for(client, dog, kind):
     magic = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[kind]

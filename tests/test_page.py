@@ -260,6 +260,7 @@ def test_a_hostile_upload_gets_its_sentence_and_the_page_goes_on(visit, name, da
     assert "/" not in refused.inner_text().replace("JPEG/PNG", "")
     assert "Traceback" not in page.content()
     assert visitor.evaluate("window.sgeViz.value.picture.name") == "dog.jpg"
+    expect(page.locator(".sge-warn")).to_be_visible()  # what is shown is still not the paper's
     visitor.upload("good.jpg", (ASSETS / "lion.jpg").read_bytes(), "good.jpg")
     expect(page.locator(".sge-refused")).to_have_count(0)
 
@@ -311,3 +312,62 @@ def test_first_result_comes_within_seconds_of_the_upload(visit):
     started = time.perf_counter()
     visitor.upload("quick.jpg", (ASSETS / "raccoon.jpg").read_bytes(), "quick.jpg")
     assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("menu", "shown"),
+    [
+        ("#sge-layer", "window.sgeViz.value.layer.title"),
+        ("#sge-size", "String(window.sgeViz.value.picture.box)"),
+        ("#sge-colours", "window.sgeViz.state.colourMap"),
+    ],
+)
+def test_menus_are_answered_from_the_keyboard_too(visit, menu, shown):
+    page = visit().page
+    before = page.evaluate(shown)
+    page.locator(f"{menu} input").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_function("([shown, before]) => eval(shown) !== before", arg=[shown, before])
+
+
+def test_a_layer_chosen_while_a_picture_loads_is_shown(visit):
+    visitor = visit()
+    visitor.upload("cat.jpg", (ASSETS / "cat.jpg").read_bytes())
+    visitor.choose("#sge-layer", "layer4.2")
+    visitor.wait_for("cat.jpg")
+    expect(visitor.page.locator(".sge h2")).to_have_text("layer4.2: stage 5 (conv5_x), 7x7")
+    expect(visitor.page.locator("#sge-layer input")).to_have_value(re.compile(r"layer4\.2"))
+
+
+def test_the_histogram_is_of_what_was_chosen_last(visit):
+    visitor = visit()
+    visitor.page.get_by_role("tab", name="Histogram").click()
+    picture = visitor.page.locator("#sge-histogram img")
+    expect(picture).to_be_visible(timeout=15_000)
+    for layer in ("layer1.0", "layer4.2", "layer2.1"):
+        visitor.choose("#sge-layer", layer)
+    expect(picture).to_have_attribute("src", re.compile(r"dog_layer2\.1_"), timeout=15_000)
+    visitor.page.get_by_label("the chosen group").first.check()
+    visitor.page.get_by_label("all groups of the layer").first.check()
+    expect(picture).to_have_attribute("src", re.compile("dog_layer2.1_histogram"), timeout=15_000)
+
+
+def test_what_a_group_says_stays_in_sight(visit):
+    page = visit().page
+    page.locator(".sge-tile").last.scroll_into_view_if_needed()
+    page.locator(".sge-tile canvas").last.hover()
+    expect(page.locator(".sge-readout")).to_contain_text("Group 63")
+    expect(page.locator(".sge-readout")).to_be_in_viewport()
+    expect(page.locator(".sge-stage")).to_be_in_viewport()
+    narrow = visit(width=400).page
+    narrow.locator(".sge-tile").nth(40).click()
+    expect(narrow.locator(".sge-side h3")).to_have_text(re.compile("Group 40 "))
+    expect(narrow.locator(".sge-side h3")).to_be_in_viewport()
+
+
+def test_examples_have_names(visit):
+    buttons = visit().page.locator("#sge-examples button")
+    expect(buttons.first).to_have_accessible_name("Example: dog")
+    expect(buttons.nth(1)).to_have_accessible_name("Example: cat")

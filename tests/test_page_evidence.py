@@ -57,7 +57,11 @@ def test_a_groups_map_is_its_evidence_in_every_cell(evidence, model, passed):
     found = np.array(evidence.evaluate("Array.from(window.sgeEvidence.maps)")).reshape(64, 7, 7)
     expected = ledger(model, passed).evidence().total[0].numpy()
     np.testing.assert_allclose(found, expected, atol=2 * np.abs(expected).max() / 65535)
-    expect(page.locator("#sge-evidence-group input")).to_have_value("9")
+    group = page.locator("#sge-evidence-group input")
+    expect(group).to_have_value("0")  # of another layer, where 9 is another group
+    evidence.choose("#sge-layer", "layer4.2")
+    page.locator(".sge-bars button[data-group='10']").click()
+    expect(group).to_have_value("10")
 
 
 def test_another_class_can_be_searched_by_name(evidence, model, passed):
@@ -89,7 +93,7 @@ def test_interventions_change_the_table_as_the_network_changes(evidence, passed)
     page.locator(".sge-bars button").first.click()
     group = evidence.evaluate("window.sgeEvidence.chosen")
     page.locator("#sge-intervention").get_by_label("off: gate 0").check()
-    page.locator("#sge-where").get_by_label("this group").check()
+    page.locator("#sge-where").get_by_label("one group").check()
     expect(page.locator("#sge-answers")).to_contain_text(f"group {group} of layer4.2")
     without = float(probabilities(model, passed, Intervention(ZEROED, "layer4.2", group))[best])
     expect(page.locator(".sge-answers tr").nth(1)).to_contain_text(f"{without:.1%}")
@@ -98,7 +102,7 @@ def test_interventions_change_the_table_as_the_network_changes(evidence, passed)
 def test_a_group_that_does_not_exist_gets_a_sentence(evidence):
     page = evidence.page
     page.locator("#sge-intervention").get_by_label("its mean").check()
-    page.locator("#sge-where").get_by_label("this group").check()
+    page.locator("#sge-where").get_by_label("one group").check()
     page.locator("#sge-evidence-group input").fill("64")
     expect(page.locator("#sge-answers")).to_contain_text("There is no group 64")
 

@@ -108,10 +108,17 @@ def add_compare(
 
     def redraw(events: Iterable[Callable[..., Any]]) -> None:
         for event in events:
-            event(handlers.show, inputs, [compared, refused], js=visible("sge-compare"), **LISTENER)
+            event(
+                handlers.show,
+                inputs,
+                [compared, refused],
+                js=visible("sge-compare"),
+                trigger_mode="always_last",
+                **LISTENER,
+            )
 
     opened = tab.select(handlers.menu, question.checkpoint, other, **LISTENER)
-    redraw([opened.then, other.select])
-    changed = question.checkpoint.select(handlers.menu, question.checkpoint, other, **LISTENER)
+    redraw([opened.then, other.input])
+    changed = question.checkpoint.input(handlers.menu, question.checkpoint, other, **LISTENER)
     redraw([changed.then])
     return redraw

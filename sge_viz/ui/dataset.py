@@ -74,7 +74,7 @@ def add_dataset(result: Result, tab: gr.Tab) -> None:
         download("Save Figure 4", "figure4-save", handlers.figure4, [layer, quantity, kind])
     checked = gr.Markdown(elem_id="sge-audit")
     gr.on(
-        [tab.select, layer.select, which.input, group.change, quantity.input],
+        [tab.select, layer.input, which.input, group.change, quantity.input],
         handlers.show,
         [layer, which, group, quantity],
         [third, fourth, checked, refused],

@@ -35,6 +35,10 @@ from sge_viz.ui.payload import evidence_value
 from sge_viz.ui.studio import Source, Studio
 
 FIRST_CHOICE = "first"
+CHOSEN_BAR = """(group, layer) => {
+  const { chosen, value } = window.sgeEvidence;
+  return chosen !== null && value.layer.startsWith(`${layer}:`) ? chosen : group;
+}"""
 REPLACEMENTS: dict[str, Replacement] = {
     "off": OFF,
     "mean": Mean(),
@@ -202,7 +206,13 @@ def add_evidence(
             texts.INTERVENTION_CHOICES, value="none", label="The gate", elem_id="sge-intervention"
         )
         where = gr.Radio(texts.WHERE_CHOICES, value="layer", label="Where", elem_id="sge-where")
-        group = RawNumber(0, label="Group", minimum=0, step=1, elem_id="sge-evidence-group")
+        group = RawNumber(
+            0,
+            label="Group of the layer on the left",
+            minimum=0,
+            step=1,
+            elem_id="sge-evidence-group",
+        )
     answers = gr.HTML(elem_id="sge-answers")
     is_visible = RawNumber(0, visible="hidden")
     picture, checkpoint, layer, size = question
@@ -214,6 +224,7 @@ def add_evidence(
                 [is_visible, picture, checkpoint, size, chosen],
                 [ledger_view, chosen, refused],
                 js=visible("sge-evidence"),
+                trigger_mode="always_last",
                 **LISTENER,
             )
             event(
@@ -221,15 +232,17 @@ def add_evidence(
                 [is_visible, picture, checkpoint, layer, size, kind, where, group],
                 answers,
                 js=visible("sge-evidence"),
+                trigger_mode="always_last",
                 **LISTENER,
             )
 
     redraw([tab.select])
-    chosen.select(
+    chosen.input(
         handlers.show,
         [is_visible, picture, checkpoint, size, chosen],
         [ledger_view, chosen, refused],
         js=visible("sge-evidence"),
+        trigger_mode="always_last",
         **LISTENER,
     )
     gr.on(
@@ -241,7 +254,7 @@ def add_evidence(
         trigger_mode="always_last",  # an earlier answer must not come to stand for a later question
         **LISTENER,
     )
-    ledger_view.select(None, group, group, js="(group) => window.sgeEvidence.chosen ?? group")
+    ledger_view.select(None, [group, layer], group, js=CHOSEN_BAR)
     gr.Markdown(texts.FAITHFULNESS)
     measure = gr.Button(
         "Measure this group's maps (half a minute)", size="sm", elem_id="sge-measure"

@@ -40,7 +40,7 @@ class Explorer {
     this.maps = new Maps(value.maps);
     this.root.toggleAttribute("data-plain", !value.maps.gate);
     if (!(samePicture && sameShape)) this.state.place = null;
-    this.hovered = null;
+    this.hover(null);
     if (!(this.state.group < this.maps.groups) || this.state.group === null) this.state.group = this.firstGroup();
     this.text("layer", value.layer.title);
     this.showPicture();
@@ -84,7 +84,11 @@ class Explorer {
   listenToGrid(grid) {
     grid.addEventListener("click", (event) => {
       const tile = event.target.closest(".sge-tile");
-      if (tile) this.set("group", Number(tile.dataset.group));
+      if (!tile) return;
+      this.set("group", Number(tile.dataset.group));
+      const detail = this.find(".sge-side h3");
+      const { top, bottom } = detail.getBoundingClientRect();
+      if (bottom < 0 || top > window.innerHeight) detail.scrollIntoView({ block: "start" });
     });
     grid.addEventListener("pointermove", (event) => {
       const canvas = event.target.closest("canvas");
@@ -100,8 +104,7 @@ class Explorer {
       if (at < 0 || step === undefined) return;
       event.preventDefault();
       const next = tiles[Math.min(tiles.length - 1, Math.max(0, at + step))];
-      tiles[at].tabIndex = -1;
-      next.tabIndex = 0;
+      for (const tile of tiles) tile.tabIndex = tile === next ? 0 : -1;
       next.focus();
     });
   }
@@ -289,7 +292,10 @@ class Explorer {
   // ---- one group in detail --------------------------------------------------------------
 
   markSelected() {
-    this.tiles.forEach((tile, group) => tile.setAttribute("aria-pressed", group === this.state.group));
+    this.tiles.forEach((tile, group) => {
+      tile.setAttribute("aria-pressed", group === this.state.group);
+      tile.tabIndex = group === this.state.group ? 0 : -1;
+    });
   }
 
   drawDetail() {

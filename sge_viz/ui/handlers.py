@@ -33,20 +33,24 @@ class Handlers:
 
     def show(
         self, picture: Source, checkpoint: str, layer: str | None, size: str
-    ) -> tuple[Any, Any, Any]:
-        """Explain a picture: the explorer's value, the status line, the menu of layers.
+    ) -> tuple[Any, Any, Any, Any]:
+        """Explain a picture: the explorer's value, the status, what was refused, the layers' menu.
 
         What is refused says why and leaves everything else as it was.
         """
+        if picture is None:
+            return gr.skip(), gr.skip(), texts.NO_PICTURE, gr.skip()
         try:
             explanation = self._studio.explain(picture, checkpoint, size)
         except REFUSED as error:
-            gr.Warning(str(error), title="Not taken")
-            return gr.skip(), texts.refusal(f"{error} What is shown below is unchanged."), gr.skip()
-        chosen = layer if layer and layer in explanation.maps else explanation.default_layer
+            sentence = texts.refusal(f"{error} What is shown below is unchanged.")
+            return gr.skip(), gr.skip(), sentence, gr.skip()
         choices = [(explanation.layer_title(path), path) for path in explanation.maps]
-        menu = gr.update(choices=choices, value=chosen)
-        return explorer_value(explanation, chosen), texts.status(explanation), menu
+        menu: dict[str, Any] = {"choices": choices}
+        if layer is None or layer not in explanation.maps:  # else the menu stays as it is by now
+            layer = menu["value"] = explanation.default_layer
+        shown = explorer_value(explanation, layer)
+        return shown, texts.status(explanation), "", gr.update(**menu)
 
     def menu(self) -> Any:
         """List the weights anew, so that a file dropped in appears when the page is opened."""
@@ -92,7 +96,7 @@ class Handlers:
         explanation = self._studio.explain(picture, checkpoint, size)
         return [
             {
-                "path": path,
+                "layer": path,  # a client would take a "path" for a file
                 "title": explanation.layer_title(path),
                 "groups": maps.before.shape[1],
                 "map_size": list(maps.before.shape[-2:]),
@@ -225,7 +229,7 @@ class Handlers:
             try:
                 rows.append(self._studio.explain(path, checkpoint, size))
             except BadPicture as error:
-                refused.append(f"{Path(path).name}: {error}")
+                refused.append(str(error))
         if not rows:
             raise BadPicture(" ".join(refused) or "Choose at least one picture.")
         chosen = parse_groups(groups, rows[0].chosen(layer).before.shape[1])

@@ -8,7 +8,10 @@ function unpack(text, top) {
   return Float32Array.from(counts, (count) => count * unit);
 }
 
-const signed = (value, digits) => (value < 0 ? "\u2212" : "+") + Math.abs(value).toFixed(digits);
+const signed = (value, digits) => {
+  const size = Math.abs(value).toFixed(digits);
+  return (value < 0 && Number(size) !== 0 ? "\u2212" : "+") + size;
+};
 
 /** A colour table of 256 RGB triples in base64, as little-endian ABGR words for ImageData. */
 function colourTable(text) {
@@ -136,7 +139,8 @@ function layStage(root, picture, { width, height }) {
   Object.assign(stage.querySelector(".sge-box").style, {
     left: percent(left), top: percent(top), width: percent(right - left), height: percent(bottom - top),
   });
-  const aspect = (picture.width * (right - left)) / (picture.height * (bottom - top));
+  const shape = (picture.width * (right - left)) / (picture.height * (bottom - top));
+  const aspect = Math.min(4, Math.max(0.4, shape)); // maps of a strip would be too long, or too thin
   for (const [name, value] of [["columns", width], ["rows", height], ["box-aspect", aspect]]) {
     root.style.setProperty(`--${name}`, value);
   }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,10 @@ from sge_viz.ui.parts import (
 from sge_viz.ui.strongest import BUNDLED, add_strongest
 from sge_viz.ui.studio import Studio
 
+NAME_EXAMPLES = """() => document.querySelectorAll("#sge-examples button").forEach((button) => {
+  const file = button.querySelector("img")?.src.split("/").pop();
+  if (file) button.setAttribute("aria-label", `Example: ${file.replace(/\\.[a-z]+$/, "")}`);
+})"""
 SET = "(value) => {{ window.sgeViz.set('{}', value) }}"
 
 
@@ -64,6 +69,7 @@ def build_page(
                 question, look = _question(), _look()
             with gr.Column(scale=11, min_width=320):
                 status = gr.HTML(elem_classes="sge-status")
+                refused = gr.HTML(elem_classes="sge-status", elem_id="sge-refused")
                 with gr.Tabs():
                     with gr.Tab("Groups"):
                         explorer = view("explorer", **tables)
@@ -83,12 +89,12 @@ def build_page(
                         _figure2(handlers, question, look)
                     with gr.Tab("How to read this"):
                         gr.Markdown(texts.ABOUT)
-        changes = [question.picture.change, *(menu.select for menu in question[1:])]
+        changes = [question.picture.change, *(menu.input for menu in question[1:])]
         shown = gr.on(
             [page.load, *changes],
             handlers.show,
             list(question),
-            [explorer, status, question.layer],
+            [explorer, status, refused, question.layer],
             trigger_mode="always_last",
             **LISTENER,
         )
@@ -96,6 +102,7 @@ def build_page(
         redraw_evidence([shown.then])
         redraw_comparison([shown.then])
         page.load(handlers.menu, None, question.checkpoint, **LISTENER)
+        shown.then(None, js=NAME_EXAMPLES)  # they stand there by then
         look.colour_map.input(None, look.colour_map, js=SET.format("colourMap"))
         look.scale.input(None, look.scale, js=SET.format("scale"))
         explorer.select(None, None, group, js="() => window.sgeViz.state.group")
@@ -187,11 +194,11 @@ def _histogram(
             [is_visible, *inputs],
             picture,
             js=visible("sge-histogram"),
+            trigger_mode="always_last",
             **LISTENER,
         )
 
-    for event in (tab.select, which.input, logarithmic.input):
-        redraw(event)
+    redraw(functools.partial(gr.on, [tab.select, which.input, logarithmic.input]))
     with gr.Row(elem_classes="sge-downloads"):
         kind = file_format()
         download("Save", "histogram-save", handlers.histogram_file, [*inputs, kind])

@@ -107,7 +107,7 @@ def add_strongest(index: Index, tab: gr.Tab) -> None:
     is_visible = RawNumber(0, visible="hidden")
     group = RawNumber(0, visible="hidden")
     outputs = [pictures, refused]
-    for event in (tab.select, layer.select, ranking.select):
+    for event in (tab.select, layer.input, ranking.input):
         shown = [is_visible, layer, ranking]
         event(handlers.tiles, shown, outputs, js=visible("sge-strongest"), **LISTENER)
     pictures.select(

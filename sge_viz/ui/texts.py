@@ -62,7 +62,8 @@ pictures are unlike any that the network was trained on."""
 
 INTERVENTIONS = """**And without it?** Another gate takes the place of SGE's, and the network runs
 on from there: **exact** as well, for this network and this picture. A group "off" has gate 0: its
-branch is gone, its shortcut remains. The layer is the one chosen on the left."""
+branch is gone, its shortcut remains. The layer is the one chosen on the left; a bar above chooses
+its group here if that is the bars' layer."""
 
 INTERVENTION_CHOICES = [
     ("as it is", "none"),
@@ -73,13 +74,16 @@ INTERVENTION_CHOICES = [
 ]
 
 WHERE_CHOICES = [
-    ("this group of the layer", "group"),
+    ("one group of the layer", "group"),
     ("all groups of the layer", "layer"),
     ("all groups of all layers", "everywhere"),
 ]
 
 FIGURE2 = """Pictures in rows, groups in columns, each before and after SGE: the layout of the
 paper's Figure 2 (its groups are the 18th, 22nd and 41st, so 17, 21 and 40 here)."""
+
+NO_PICTURE = """<p class="sge-note">Choose a picture of at most 10 MB. Until then, what is shown
+below is unchanged.</p>"""
 
 UNPUBLISHED = "These are not the published weights"
 
