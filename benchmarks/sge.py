@@ -8,6 +8,8 @@ allocator decides how often the next one waits for new pages.
 """
 
 import argparse
+from collections import Counter
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +20,8 @@ from sge_viz.memory import keep_memory
 from sge_viz.resnet import sge_resnet50
 from sge_viz.sge import SpatialGroupEnhance
 
-SHAPES = ((256, 56), (512, 28), (1024, 14), (2048, 7))
+SHAPES = {(256, 56): 3, (512, 28): 4, (1024, 14): 6, (2048, 7): 3}
+"""Channels and side of the maps in a ResNet50 at 224 px, and in how many blocks."""
 FORMATS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
@@ -57,7 +60,8 @@ def modules(seconds: float) -> None:
     print("module               shape             eager/published  eager/copy  compiled/copy")
     for name, memory_format in FORMATS.items():
         for batch in (1, 8):
-            for channels, side in SHAPES:
+            total: Counter[str] = Counter()
+            for (channels, side), blocks in SHAPES.items():
                 x = torch.randn(batch, channels, side, side)
                 x = x.contiguous(memory_format=memory_format)
                 times = medians(
@@ -69,13 +73,18 @@ def modules(seconds: float) -> None:
                     },
                     seconds / 10,
                 )
-                print(
-                    f"{name:20} {tuple(x.shape)!s:20}"
-                    f"{times['eager'] / times['published']:12.2f}"
-                    f"{times['eager'] / times['copy']:12.1f}"
-                    f"{times['compiled'] / times['copy']:15.1f}",
-                    flush=True,
-                )
+                print(_ratios(name, str(tuple(x.shape)), times), flush=True)
+                total.update({way: blocks * time for way, time in times.items()})
+            print(_ratios(name, f"batch {batch}, all 16", total), flush=True)
+
+
+def _ratios(name: str, shape: str, times: Mapping[str, float]) -> str:
+    return (
+        f"{name:20} {shape:20}"
+        f"{times['eager'] / times['published']:12.2f}"
+        f"{times['eager'] / times['copy']:12.1f}"
+        f"{times['compiled'] / times['copy']:15.1f}"
+    )
 
 
 def networks(seconds: float) -> None:
