@@ -100,6 +100,12 @@ def test_help_answers_at_once_and_shows_examples():
     assert "--layer" in done.stdout
 
 
+@pytest.mark.parametrize("port", ["0", "65536", "99999", "-1", "http"])
+def test_serve_refuses_what_is_no_port(port, capsys):
+    assert main(["serve", "--port", port]) == 2
+    assert "give a number from 1 to 65535" in capsys.readouterr().err
+
+
 def test_serve_answers_on_the_port_asked_for():
     command = [sys.executable, "-m", "sge_viz", "serve", "--port", "7931"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as server:

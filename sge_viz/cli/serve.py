@@ -23,12 +23,18 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--host", help="address to listen on (default: 127.0.0.1, this machine only)"
     )
-    parser.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
+    parser.add_argument("--port", type=_port, help="port (default: the first free one from 7860)")
     parser.add_argument(
         "--index", type=Path, help="strongest pictures to show (default: those of the examples)"
     )
     parser.add_argument("--stats", type=Path, help="result of `stats` to show (default: ours)")
     parser.add_argument("--open", action="store_true", help="open a browser window")
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 2**16:
+        raise argparse.ArgumentTypeError("give a number from 1 to 65535")
+    return int(text)
 
 
 def _run(arguments: argparse.Namespace) -> int:
