@@ -286,6 +286,22 @@ def test_another_run_is_not_gone_on_with(tasks, begun, change, reason):
     assert contents(out) == before
 
 
+def test_a_state_that_cannot_be_written_names_its_file_and_leaves_the_last(
+    tasks, begun, monkeypatch
+):
+    out, settings = begun
+    before = contents(out)
+
+    def full(*_):
+        raise RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="perhaps because the disk is full") as caught:
+        run(tasks["distil"]()[0], settings, out, stop_after=2, material="these")
+    assert caught.value.filename == str(out / FILE)
+    assert contents(out)[FILE] == before[FILE]
+
+
 @pytest.mark.parametrize("damage", ["empty", "text", "cut", "flipped"])
 def test_a_damaged_state_is_refused(tasks, begun, damage):
     out, settings = begun

@@ -333,7 +333,10 @@ def _array(path: Path, shape: tuple[int, ...]) -> Bytes:
     array = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
     if hasattr(os, "posix_fallocate"):  # a full disk is an error now, and not a crash on the way
         with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            try:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except OSError as error:  # which names no file
+                raise OSError(error.errno, error.strerror, str(path)) from error
     return array
 
 

@@ -58,7 +58,7 @@ class State:
             try:
                 torch.save(values, file)
             except RuntimeError as error:  # which does not say why the file took no more
-                reason = "it could not be written; is the disk full?"
+                reason = "it could not be written, perhaps because the disk is full"
                 raise OSError(errno.EIO, reason, str(folder / FILE)) from error
 
     def resume(self, folder: Path, settings: Settings, material: str) -> bool:
