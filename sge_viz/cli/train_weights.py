@@ -84,7 +84,9 @@ def _measure(arguments: argparse.Namespace) -> int:
             raise ValueError(
                 f"--pets needs ImageNet's 1,000 classes, and {arguments.weights} has {outputs}."
             )
-        if arguments.layers_on is not None:
+        animals = None if arguments.pets is None else read_folder(arguments.pets)
+        looked_at = None if arguments.layers_on is None else read_folder(arguments.layers_on)
+        if looked_at is not None:
             choose_layers(layers, tuple(layer.path for layer in layers_of(model)))
         for name, folder in folders.items():
             plan = Plan(accuracy=True, channels_last=True)
@@ -100,15 +102,12 @@ def _measure(arguments: argparse.Namespace) -> int:
             assert result is not None
             values = {"pictures": result.pictures, "top1": result.top1, "top5": result.top5}
             found.setdefault("accuracy", {})[name] = values
-        if arguments.pets is not None:
+        if animals is not None:
             teacher = Teacher(TeacherName[arguments.teacher.upper()])
-            pets = pet_quality(
-                model, read_folder(arguments.pets), teacher, workers=arguments.workers
-            )
+            pets = pet_quality(model, animals, teacher, workers=arguments.workers)
             found["pets"] = asdict(pets)
-        if arguments.layers_on is not None:
-            folder = read_folder(arguments.layers_on)
-            qualities = layer_quality(model, folder, layers, workers=arguments.workers)
+        if looked_at is not None:
+            qualities = layer_quality(model, looked_at, layers, workers=arguments.workers)
             found["layers"] = {layer: asdict(quality) for layer, quality in qualities.items()}
         write_json(found, str(arguments.json))
     print(json.dumps(found, indent=1))
